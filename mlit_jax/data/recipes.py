@@ -179,27 +179,45 @@ def partition(
   return Manifest(rows, "partition", seed)
 
 
-def shuffle_responses(manifest: Manifest, seed: int) -> Manifest:
+def shuffle_responses(
+    manifest: Manifest, seed: int, responses: Mapping[tuple[str, str], str]
+) -> Manifest:
   """A control: the same prompts, each with another example's response.
 
-  Responses stay in their language; within it they are moved on by one in a
-  shuffled circle, so no prompt keeps its own.
+  Responses stay in their language, where each is given once; no prompt gets
+  one that reads like its own.
+
+  Args:
+    manifest: the examples.
+    seed: draws who gets which.
+    responses: (id, language) -> the response's text.
 
   Raises:
-    RecipeError: a language has a single example, which has no other.
+    RecipeError: a language has no such order, e.g. a single example.
   """
   by_language = collections.defaultdict(list)
   for row in manifest.rows:
     by_language[row.lang].append(row.id)
   taken = {}
   for lang, ids in by_language.items():
-    if len(ids) < 2:
-      raise RecipeError(
-          f"{lang} has one example: its response cannot be shuffled"
-      )
     circle = shuffled(ids, seed)
-    moved = circle[1:] + circle[:1]
-    taken |= {(lang, i): j for i, j in zip(circle, moved, strict=True)}
+    text = {i: responses[i, lang] for i in ids}
+    given = circle[1:] + circle[:1]
+    for at, id_ in enumerate(circle):
+      if text[given[at]] != text[id_]:
+        continue
+      # Ids of one text: the first two elsewhere that may change places do.
+      for other, owner in enumerate(circle):
+        mine, theirs = text[given[other]], text[given[at]]
+        if mine != text[id_] and theirs != text[owner]:
+          given[at], given[other] = given[other], given[at]
+          break
+      else:
+        raise RecipeError(
+            f"{lang}: the {len(ids)} responses are too few or too alike to be"
+            " shuffled so that none stays; give more examples"
+        )
+    taken |= {(lang, i): j for i, j in zip(circle, given, strict=True)}
   rows = tuple(
       dataclasses.replace(row, response_id=taken[row.lang, row.id])
       for row in manifest.rows

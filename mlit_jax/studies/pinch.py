@@ -146,6 +146,7 @@ def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
           ),
           {"config": plain, "preset": preset},
           ("vocabulary", *trained, *answers, *verdicts),
+          (pinch_results.RESULTS, pinch_results.ANSWERS),
       )
   )
   graph_steps.append(
@@ -154,6 +155,7 @@ def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
           lambda place, show: _report(workdir),
           {},
           (RESULTS_STEP,),
+          ("report.html",),
       )
   )
   return graph_steps
@@ -171,7 +173,12 @@ def _vocabulary_step(config) -> Step:
       lambda place, show: steps.train_vocabulary(
           place.directory, languages, size
       ),
-      {"languages": languages, "vocab_size": size},
+      # Everything else needs the vocabulary, and so depends on the world too.
+      {
+          "languages": languages,
+          "vocab_size": size,
+          "world": world.digest(languages),
+      },
   )
 
 

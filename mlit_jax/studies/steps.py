@@ -76,7 +76,8 @@ def build_instructions(
   ids = sorted({id_ for id_, _ in source})
   manifest = recipes.partition(ids, counts, main, seed)
   if shuffle_responses:
-    manifest = recipes.shuffle_responses(manifest, seed)
+    texts = {key: row.response for key, row in source.items()}
+    manifest = recipes.shuffle_responses(manifest, seed, texts)
   records.write_json(
       directory / "manifest.json",
       {

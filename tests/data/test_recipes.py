@@ -202,26 +202,52 @@ def test_the_hash_is_the_same_in_every_process(hash_seed):
   assert out.stdout.strip() == _percent(10)[1].hash == HASH
 
 
+def _texts(manifest, phrasings=3):
+  """Responses of which `phrasings` neighbouring ids share each."""
+  return {
+      (row.id, row.lang): f"{row.lang} {IDS.index(row.id) // phrasings}"
+      for row in manifest.rows
+  }
+
+
 def test_shuffled_responses():
-  counts = {"en": 40, "he": 5, "sw": 2}
+  counts = {"en": 40, "he": 15, "sw": 2}
   manifest = recipes.partition(IDS, counts, "en", 3)
-  control = recipes.shuffle_responses(manifest, 3)
+  texts = _texts(manifest)
+  texts |= {(i, "sw"): i for i, lang in texts if lang == "sw"}
+  control = recipes.shuffle_responses(manifest, 3, texts)
   assert control.design == "partition, responses shuffled"
   assert [(r.id, r.lang) for r in control.rows] == (
       [(r.id, r.lang) for r in manifest.rows]
   )
-  assert all(row.response_id != row.id for row in control.rows)
+  assert all(
+      texts[r.response_id, r.lang] != texts[r.id, r.lang] for r in control.rows
+  )
   for lang in counts:
     rows = [row for row in control.rows if row.lang == lang]
     assert {r.response_id for r in rows} == {r.id for r in rows}
-  assert recipes.shuffle_responses(manifest, 3) == control
-  assert recipes.shuffle_responses(manifest, 4) != control
+  assert recipes.shuffle_responses(manifest, 3, texts) == control
+  assert recipes.shuffle_responses(manifest, 4, texts) != control
 
 
-def test_a_single_example_cannot_be_shuffled():
+@pytest.mark.parametrize("seed", range(20))
+def test_no_prompt_keeps_a_response_that_reads_like_its_own(seed):
+  manifest = recipes.partition(IDS[:12], {"en": 12}, "en", 0)
+  texts = _texts(manifest, phrasings=6)  # two texts: each must get the other
+  control = recipes.shuffle_responses(manifest, seed, texts)
+  assert sorted(r.response_id for r in control.rows) == sorted(IDS[:12])
+  assert all(
+      texts[r.response_id, "en"] != texts[r.id, "en"] for r in control.rows
+  )
+
+
+def test_responses_too_few_or_too_alike_cannot_be_shuffled():
   manifest = recipes.partition(IDS, {"en": 4, "he": 1}, "en", 0)
-  with pytest.raises(recipes.RecipeError, match="he has one example"):
-    recipes.shuffle_responses(manifest, 0)
+  with pytest.raises(recipes.RecipeError, match="he: the 1 responses"):
+    recipes.shuffle_responses(manifest, 0, _texts(manifest, 1))
+  manifest = recipes.partition(IDS[:4], {"en": 4}, "en", 0)
+  with pytest.raises(recipes.RecipeError, match="too alike"):
+    recipes.shuffle_responses(manifest, 0, _texts(manifest, 3))
 
 
 # Written down when the order of a manifest was fixed: a change here changes
