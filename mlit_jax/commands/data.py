@@ -43,7 +43,8 @@ def run(args) -> int:
 def _build(args) -> int:
   import pathlib
 
-  from mlit_jax.data import recipes, templates, tokenizers
+  from mlit_jax.data import counts as counts_lib
+  from mlit_jax.data import templates, tokenizers
   from mlit_jax.studies import steps
 
   if args.total < 1:
@@ -52,13 +53,13 @@ def _build(args) -> int:
   kind, _, value = args.recipe.partition(":")
   if kind == "monolingual":
     (lang,) = _languages(value) if value else (args.main,)
-    counts = recipes.monolingual_counts(lang, args.total)
+    counts = {lang: args.total}
   elif kind == "percent":
     try:
       percent = float(value)
     except ValueError:
       raise UsageError(f"percent:{value!r} needs a number") from None
-    counts = recipes.percent_counts(languages, percent, args.total, args.main)
+    counts = counts_lib.percent(languages, percent, args.total, args.main)
   else:
     raise UsageError(f"unknown recipe {args.recipe!r}; known: {_RECIPES}")
   if args.template not in templates.TEMPLATES:

@@ -13,7 +13,8 @@ from typing import Any
 
 from mlit_jax import languages as languages_lib
 from mlit_jax import records
-from mlit_jax.data import recipes, sources
+from mlit_jax.data import counts as counts_lib
+from mlit_jax.data import sources
 from mlit_jax.data.pocket import items, world
 from mlit_jax.errors import UsageError
 from mlit_jax.studies import comparisons, steps
@@ -58,17 +59,17 @@ def systems(config) -> list[System]:
   total, languages = config.num_examples, tuple(config.languages)
   found = [System(BASE, "base", {})]
   for lang in languages:
-    counts = recipes.monolingual_counts(lang, total)
+    counts = {lang: total}
     found.append(System(mono(lang), "monolingual", counts, lang))
   if config.main_language in languages:
     for percent in config.percents:
-      counts = recipes.percent_counts(
+      counts = counts_lib.percent(
           languages, percent, total, config.main_language
       )
       name = f"p{percent:g}"
       found.append(System(name, "mixture", counts, percent=percent))
   for lang in languages:
-    counts = recipes.monolingual_counts(lang, total)
+    counts = {lang: total}
     found.append(System(f"control-{lang}", "control", counts, lang))
   return found
 
