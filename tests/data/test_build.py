@@ -230,7 +230,8 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path, tokenizer):
 
 
 def test_long_examples_fail_or_are_counted(tmp_path, tokenizer):
-  long = {"id": "l", "lang": "fi", "inputs": "a\n", "targets": "b c d e f g h i j"}
+  text = "b c d e f g h i j"
+  long = {"id": "l", "lang": "fi", "inputs": "a\n", "targets": text}
   examples = [*EXAMPLES, long]
   size = len(tokenizer.encode("a\n") + tokenizer.encode(long["targets"])) + 2
 
