@@ -1,6 +1,10 @@
 """Loading fills each device's shard; saving gives the same tensors back."""
 
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import ml_dtypes
@@ -183,3 +187,51 @@ def test_groups_that_cannot_be_meant_are_refused(tensors, tmp_path):
     mapping.load(
         write(tmp_path, tensors), GROUPS[1:], ABSTRACT, ONE, np.float32
     )
+
+
+# On eight devices: every axis cut somewhere, one parameter not at all.
+_ON_EIGHT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import jax, numpy as np
+import test_mapping as t
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+
+assert jax.device_count() == 8
+mesh = Mesh(np.reshape(jax.devices(), (2, 4)), ("x", "y"))
+specs = {
+    "embedding": P("y", "x"),
+    "blocks": {"a": P(), "b": P(None, "x"), "moe": {"up": P(None, "x", "y")}},
+}
+place = lambda specs: jax.tree.map(lambda s: NamedSharding(mesh, s), specs)
+files = t.TensorFiles(sys.argv[2])
+alone = t.load(files)
+spread = t.load(files, shardings=place(specs))
+for (path, one), (_, many) in zip(
+    jax.tree_util.tree_leaves_with_path(alone),
+    jax.tree_util.tree_leaves_with_path(spread),
+):
+  np.testing.assert_array_equal(one, many)
+  shapes = {s.data.shape for s in many.addressable_shards}
+  print(jax.tree_util.keystr(path, simple=True, separator="/"), *shapes)
+  for shard in many.addressable_shards:
+    np.testing.assert_array_equal(shard.data, one[shard.index])
+"""
+
+
+def test_each_device_gets_its_part(tensors, tmp_path):
+  write(tmp_path, tensors)
+  flags = "--xla_force_host_platform_device_count=8"
+  done = subprocess.run(
+      [sys.executable, "-c", _ON_EIGHT, pathlib.Path(__file__).parent,
+       tmp_path],
+      capture_output=True, text=True,
+      env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.splitlines() == [
+      "blocks/a (3, 2, 5)",
+      "blocks/b (3, 1, 2, 5)",
+      "blocks/moe/up (3, 1, 1, 6)",
+      "embedding (2, 2)",
+  ]
