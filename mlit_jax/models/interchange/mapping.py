@@ -118,7 +118,7 @@ def load(
         f"the groups make {sorted(set(made) ^ set(shapes))} and the model"
         " does not, or the other way round, or one twice"
     )
-  _check_names(files, groups, shapes)
+  check(files, groups, abstract_params)
   dtype = np.dtype(dtype)
 
   def piece_size(group):
@@ -198,8 +198,17 @@ def _holds(index: tuple[slice, ...], place: tuple[int, ...]) -> bool:
   )
 
 
-def _check_names(files, groups, shapes) -> None:
-  """Raises CheckpointError unless every tensor is there and has its shape."""
+def check(
+    files: TensorFiles, groups: Sequence[Group], abstract_params: Any
+) -> None:
+  """Raises CheckpointError unless the tensors are those that are wanted.
+
+  Args:
+    files: the checkpoint.
+    groups: how its tensors make our parameters.
+    abstract_params: nested dicts with the parameters' shapes at the leaves.
+  """
+  shapes = _flatten(abstract_params)
   wanted, single = {}, []
   for group in groups:
     full = [tuple(shapes[path].shape) for path in group.paths]
