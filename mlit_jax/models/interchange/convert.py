@@ -141,14 +141,14 @@ def _open_huggingface(directory: pathlib.Path, like) -> Source:
     raise CheckpointError(
         f"{directory}: has a config.json of its own; leave --like out"
     )
-  huggingface.check(directory)
-  return Source(
-      storage.TensorFiles(directory), _config(directory), _beside(directory)
-  )
+  files = storage.TensorFiles(directory)
+  mapping.check(files, *_expected(directory))
+  return Source(files, _config(directory), _beside(directory))
 
 
 def _is_training(directory: pathlib.Path) -> bool:
-  return (directory / "state" / orbax_file.METADATA).is_file()
+  metadata = directory / "state" / orbax_file.METADATA
+  return metadata.is_file() and b"('params'," in metadata.read_bytes()
 
 
 def _open_training(directory: pathlib.Path, like) -> Source:
@@ -157,13 +157,10 @@ def _open_training(directory: pathlib.Path, like) -> Source:
         f"{directory}: a training checkpoint has no config.json and no"
         " tokenizer; give --like DIR, a model directory of the same shape"
     )
-  model = huggingface.load_config(like)
+  groups, abstract = _expected(like)
   params = orbax_file.arrays(directory / "state", "params")
-  abstract = nn.meta.unbox(
-      jax.eval_shape(functools.partial(decoder.init_params, model), 0)
-  )
   _check_shapes(directory, params, abstract, like)
-  tensors = mapping.Exported(huggingface.groups(model), params)
+  tensors = mapping.Exported(groups, params)
   config = _config(like)
   _set_dtype(config, tensors.dtype(tensors.names()[0]).name)
   return Source(tensors, config, _beside(like))
@@ -176,6 +173,13 @@ LAYOUTS = (
         _open_training,
     ),
 )
+
+
+def _expected(directory: pathlib.Path) -> tuple[tuple, dict]:
+  """The tensors, and our parameters' shapes, that a config.json asks for."""
+  config = huggingface.load_config(directory)
+  abstract = jax.eval_shape(functools.partial(decoder.init_params, config), 0)
+  return huggingface.groups(config), nn.meta.unbox(abstract)
 
 
 def _check_shapes(directory, params, abstract, like) -> None:

@@ -6,29 +6,20 @@ nothing is executed.
 """
 
 import dataclasses
-import functools
 import json
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
-import jax
 import ml_dtypes  # noqa: F401  NumPy knows bfloat16 by its name from here on.
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from mlit_jax import records
-from mlit_jax.models import decoder
 from mlit_jax.models.config import DecoderConfig
-from mlit_jax.models.interchange import (
-    exchange,
-    mapping,
-    storage,
-    tokenizer_json,
-)
+from mlit_jax.models.interchange import exchange, tokenizer_json
 from mlit_jax.models.interchange.mapping import Group
 from mlit_jax.models.interchange.storage import CheckpointError
 
@@ -167,15 +158,6 @@ def load(directory: str | os.PathLike) -> tuple[DecoderConfig, dict]:
   if tensors:
     raise CheckpointError(f"{path}: surplus tensors {sorted(tensors)[:5]}")
   return config, params
-
-
-def check(directory: str | os.PathLike) -> None:
-  """Raises CheckpointError unless config and weights fit; loads neither."""
-  config = load_config(directory)
-  abstract = nn.meta.unbox(
-      jax.eval_shape(functools.partial(decoder.init_params, config), 0)
-  )
-  mapping.check(storage.TensorFiles(directory), groups(config), abstract)
 
 
 def save(

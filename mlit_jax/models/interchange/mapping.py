@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlit_jax.models.interchange import storage
-from mlit_jax.models.interchange.storage import CheckpointError, TensorFiles
+from mlit_jax.models.interchange.storage import Checkpoint, CheckpointError
 
 # Buffers that older checkpoints carry although they follow from the config.
 _NOT_WEIGHTS = re.compile(
@@ -79,7 +79,7 @@ def _axes(name: str) -> tuple[str, ...]:
 
 
 def load(
-    files: TensorFiles,
+    files: Checkpoint,
     groups: Sequence[Group],
     abstract_params: Any,
     shardings: Any,
@@ -199,7 +199,7 @@ def _holds(index: tuple[slice, ...], place: tuple[int, ...]) -> bool:
 
 
 def check(
-    files: TensorFiles, groups: Sequence[Group], abstract_params: Any
+    files: Checkpoint, groups: Sequence[Group], abstract_params: Any
 ) -> None:
   """Raises CheckpointError unless the tensors are those that are wanted.
 
