@@ -13,12 +13,10 @@ import numpy as np
 from mlit_jax.models.interchange.stored import CheckpointError, unreadable
 
 METADATA = "_METADATA"
-# A few, because several parameters may make one tensor of a checkpoint.
-_KEPT = 4
 
 
 class Leaf:
-  """An array that is read when it is indexed, and a few arrays are kept.
+  """An array that is read when it is indexed, whole, and kept a while.
 
   Attributes:
     shape, dtype: as NumPy's.
@@ -84,11 +82,18 @@ def arrays(directory: str | os.PathLike, root: str) -> dict:
     spec = {"driver": driver, "kvstore": store}
     return call(name, lambda: tensorstore.open(spec, open=True, read=True))
 
-  @functools.lru_cache(maxsize=_KEPT)
   def read(name):
-    return call(name, stores[name].read)
+    if name not in kept:
+      # As many as take no more room than the largest alone: of fused
+      # projections several make one tensor.
+      limit = max(map(_size, stores.values())) - _size(stores[name])
+      while kept and sum(array.nbytes for array in kept.values()) > limit:
+        del kept[next(iter(kept))]
+      kept[name] = call(name, stores[name].read)
+    return kept[name]
 
   stores: dict[str, Any] = {}
+  kept: dict[str, np.ndarray] = {}
   tree: dict = {}
   for first, *parents, last in (k for k in keys if len(k) > 1):
     if first != root:
@@ -102,3 +107,7 @@ def arrays(directory: str | os.PathLike, root: str) -> dict:
   if not tree:
     raise CheckpointError(f"{directory}: no arrays under {root!r}")
   return tree
+
+
+def _size(store: Any) -> int:
+  return math.prod(store.shape) * store.dtype.numpy_dtype.itemsize
