@@ -59,14 +59,23 @@ def run(args) -> int:
   from mlit_jax.models.interchange import convert
   from mlit_jax.studies.progress import Progress
 
-  progress, began = Progress(), time.monotonic()
-  progress.started(1, 1, f"convert {source.name}")
-  number = convert.convert(
-      source, destination, like=args.like, dtype=args.dtype,
-      max_shard_bytes=limit,
-      show=lambda done, total: progress.show(f"{done}/{total} tensors"),
-  )
-  progress.finished(time.monotonic() - began)
+  progress, began, done = Progress(), time.monotonic(), 0
+
+  def show(number: int, total: int) -> None:
+    nonlocal done
+    if not done:
+      progress.started(1, 1, f"convert {source.name}")
+    done = number
+    progress.show(f"{done}/{total} tensors")
+
+  try:
+    number = convert.convert(
+        source, destination, like=args.like, dtype=args.dtype,
+        max_shard_bytes=limit, show=show,
+    )
+  finally:
+    if done:  # Else an error would be written behind the moving line.
+      progress.finished(time.monotonic() - began)
   print(f"{number} tensors: {destination}")
   return 0
 

@@ -85,5 +85,8 @@ def test_a_damaged_checkpoint_fails_with_one_line(capsys, model, tmp_path):
   (model / "model.safetensors").write_bytes(b"")
   code, out, error = mlit(capsys, model, tmp_path / "out")
   assert (code, out) == (1, "")
-  assert f"mlit convert: {model}/model.safetensors: damaged or cut" in error
+  assert error.startswith(
+      f"mlit convert: {model}/model.safetensors: damaged or cut off"
+  )
+  assert error.count("\n") == 1
   assert not (tmp_path / "out").exists()
