@@ -60,13 +60,15 @@ def run(args) -> int:
   from mlit_jax.studies.progress import Progress
 
   progress, began, done = Progress(), time.monotonic(), 0
+  name = f"convert {source.name}"
 
   def show(number: int, total: int) -> None:
     nonlocal done
     if not done:
-      progress.started(1, 1, f"convert {source.name}")
+      progress.begin(1, 0)
+      progress.started(name)
     done = number
-    progress.show(f"{done}/{total} tensors")
+    progress.show(name, f"{done}/{total} tensors")
 
   try:
     number = convert.convert(
@@ -75,7 +77,7 @@ def run(args) -> int:
     )
   finally:
     if done:  # Else an error would be written behind the moving line.
-      progress.finished(time.monotonic() - began)
+      progress.finished(name, time.monotonic() - began)
   print(f"{number} tensors: {destination}")
   return 0
 
