@@ -214,7 +214,7 @@ def _write(directory, config, params, tokenizer_model, bos_id, eos_id):
       tensors, directory / WEIGHTS, metadata={"format": "pt"}
   )
   theirs = {v: k for k, v in _FIELDS.items()}
-  values = {theirs[k]: v for k, v in vars(config).items()}
+  values = {theirs[k]: v for k, v in vars(config).items() if k in theirs}
   ids = {"bos_token_id": bos_id, "eos_token_id": eos_id}
   records.write_json(
       directory / CONFIG,
