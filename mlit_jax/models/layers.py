@@ -221,6 +221,7 @@ class Attention(nn.Module):
     mixed = attend(
         query, key, value, query_positions=rows.positions, **seen,
         window=_select(windowed, c.window, _EVERYTHING),
+        window_values=(c.window, _EVERYTHING) if c.windowed_layers else None,
         softcap=c.attention_softcap, bias=bias, scale=c.attention_scale,
     )
     mixed = nn.with_logical_constraint(
