@@ -5,12 +5,10 @@ as tokenizer.json) and generation_config.json. Only tensors and JSON are read;
 nothing is executed.
 """
 
-import ctypes
 import dataclasses
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +19,9 @@ import safetensors.numpy
 
 from mlit_jax import records
 from mlit_jax.models.config import DecoderConfig
-from mlit_jax.models.interchange import tokenizer_json
+from mlit_jax.models.interchange import exchange, tokenizer_json
+from mlit_jax.models.interchange.mapping import Group
+from mlit_jax.models.interchange.storage import CheckpointError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 # LLaMA's config fields and ours.
@@ -61,10 +61,6 @@ _IGNORED = frozenset({
     "initializer_range", "pad_token_id", "torch_dtype", "transformers_version",
     "use_cache",
 })
-
-
-class CheckpointError(ValueError):
-  """A model directory that cannot be used; names the file and the field."""
 
 
 def load_config(directory: str | os.PathLike) -> DecoderConfig:
@@ -182,15 +178,8 @@ def save(
     tokenizer_model: a serialised SentencePiece model.
     bos_id, eos_id: begin and end token.
   """
-  directory = pathlib.Path(directory)
-  temporary = directory.with_name(f".{directory.name}.tmp")
-  shutil.rmtree(temporary, ignore_errors=True)
-  temporary.mkdir(parents=True)
-  try:
+  with exchange.replacing(directory) as temporary:
     _write(temporary, config, params, tokenizer_model, bos_id, eos_id)
-    _replace(temporary, directory)
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write(directory, config, params, tokenizer_model, bos_id, eos_id):
@@ -249,30 +238,6 @@ def _write(directory, config, params, tokenizer_model, bos_id, eos_id):
   (directory / "tokenizer.model").write_bytes(tokenizer_model)
 
 
-def _replace(new: pathlib.Path, old: pathlib.Path) -> None:
-  """Puts a directory in the place of another (or of none) at one stroke."""
-  if not old.exists():
-    os.replace(new, old)
-  elif not _exchange(new, old):
-    # No such call here: for a moment neither has the name, but both are whole.
-    aside = new.with_suffix(".old")
-    shutil.rmtree(aside, ignore_errors=True)
-    os.replace(old, aside)
-    os.replace(new, old)
-    shutil.rmtree(aside)
-
-
-def _exchange(one: pathlib.Path, other: pathlib.Path) -> bool:
-  """Swaps two names in one system call; False where Linux's is missing."""
-  at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-  try:
-    renameat2 = ctypes.CDLL(None).renameat2
-  except (OSError, AttributeError):
-    return False
-  one, other = os.fsencode(one), os.fsencode(other)
-  return renameat2(at_cwd, one, at_cwd, other, exchange) == 0
-
-
 def _maps(config: DecoderConfig):
   """{(our path, their name): (their shape, their tensor -> ours)}.
 
@@ -323,6 +288,23 @@ def _maps(config: DecoderConfig):
   if not c.tie_embeddings:
     table["head", "lm_head.weight"] = (c.vocab_size, d), same
   return table
+
+
+def groups(config: DecoderConfig) -> tuple[Group, ...]:
+  """Which of their tensors make which of our parameters."""
+
+  def group(ours, theirs, shape, inward):
+    return Group(
+        (tuple(ours.split("/")),),
+        (theirs.replace("{i}", "{layer}"),),
+        lambda tensor: (inward(tensor),),
+        lambda value: (_outward(ours, value, shape),),
+    )
+
+  return tuple(
+      group(ours, theirs, shape, inward)
+      for (ours, theirs), (shape, inward) in _maps(config).items()
+  )
 
 
 def _outward(ours: str, value: np.ndarray, shape: tuple[int, ...]):

@@ -248,13 +248,11 @@ def test_parameters_that_are_not_the_config_s_are_not_saved(params, model):
   jax.tree.map(np.testing.assert_array_equal, loaded, params)
 
 
-# Without JAX, which would have told NumPy what bfloat16 is.
 _LOADING = """
 import sys
 from mlit_jax.models.interchange import huggingface
 _, params = huggingface.load(sys.argv[1])
 print(params["head"].dtype, params["head"][0, :2].tolist())
-assert "jax" not in sys.modules
 """
 
 
