@@ -7,6 +7,7 @@ parameters cut along embed) and `tensor` (heads, experts, mlp, vocab cut).
 """
 
 import contextlib
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -118,6 +119,24 @@ def check_batch(size: int, mesh: Mesh) -> None:
 
 def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
+
+
+def parts(name: str) -> int:
+  """Into how many parts the mesh in use cuts a logical axis; 1 without one."""
+  axes, = nn.logical_to_mesh_axes((name,))
+  mesh = jax.sharding.get_abstract_mesh()
+  if axes is None or mesh.empty:
+    return 1
+  axes = (axes,) if isinstance(axes, str) else axes
+  return math.prod(mesh.shape[axis] for axis in axes)
+
+
+def lay_as_param(x: jax.Array, *names: str | None) -> jax.Array:
+  """Cuts an array inside a program as a parameter with these axes is cut."""
+  if jax.sharding.get_abstract_mesh().empty:
+    return x
+  spec = nn.logical_to_mesh_axes(names, RULES)
+  return jax.lax.with_sharding_constraint(x, spec)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from mlit_jax import partitioning
 from mlit_jax.models.attention_xla import CONTEXT, Tokens, visible
 
 LANES = 128  # splash cuts rows into multiples of this
@@ -167,17 +168,9 @@ def _over_mesh(run, arrays, segments, which):
   query, key, _ = arrays
   rows, heads = nn.logical_to_mesh_axes(("batch", "heads"))
   kv_heads, = nn.logical_to_mesh_axes(("kv_heads",))
-
-  def ways(axes):
-    axes = (axes,) if isinstance(axes, str) else axes or ()
-    count = 1
-    for axis in axes:
-      count *= mesh.shape[axis]
-    return count
-
-  if query.shape[0] % ways(rows):
+  if query.shape[0] % partitioning.parts("batch"):
     rows = None
-  if heads != kv_heads or key.shape[1] % ways(kv_heads):
+  if heads != kv_heads or key.shape[1] % partitioning.parts("kv_heads"):
     heads = None
   spec, row = PartitionSpec(rows, heads), PartitionSpec(rows)
   return jax.shard_map(

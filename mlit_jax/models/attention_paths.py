@@ -8,6 +8,7 @@ from mlit_jax.models.attention_xla import BLOCK
 
 TILE = 128  # rows and columns of the kernels' smallest tile
 LONGEST_MASK = 4096
+FEW = 16  # scores of so many queries take no more room than keys and values
 KERNELS = {"tpu": "splash", "gpu": "cudnn"}
 
 
@@ -113,9 +114,9 @@ def _cudnn_refusal(case, device):
 def choose(case: Case, device: Device) -> tuple[str, str]:
   """The path of a case on a device, and why.
 
-  A kernel wherever it can; else plain attention where a head's scores are no
-  more than one block of the blockwise path, which would then do the same in
-  more steps; else blockwise.
+  A kernel wherever it can; else plain attention for a few queries (decoding),
+  or where a head's scores are no more than one block of the blockwise path,
+  which would then do the same in more steps; else blockwise.
   """
   kernel = KERNELS.get(device.platform)
   if kernel is None:
@@ -124,6 +125,8 @@ def choose(case: Case, device: Device) -> tuple[str, str]:
     reason = refusal(kernel, case, device)
     if reason is None:
       return kernel, "fused kernel"
+  if case.length <= FEW:
+    return "plain", f"{reason}; a few queries"
   if case.length * case.key_length <= BLOCK**2:
     return "plain", f"{reason}; the scores are one block at most"
   return "blockwise", reason
@@ -199,7 +202,7 @@ def page() -> str:
     rows.append([family.name, *cells])
   return _PAGE.format(
       table="\n".join(f"| {' | '.join(row)} |" for row in rows),
-      tile=TILE, mask=LONGEST_MASK, block=BLOCK,
+      tile=TILE, mask=LONGEST_MASK, block=BLOCK, few=FEW,
   )
 
 
@@ -226,7 +229,8 @@ path of packed training rows of 2,048 tokens in bfloat16:
   are skipped.
 - **plain** holds all scores. It is taken where a head's scores are no more than
   {block} × {block}, one block of the blockwise path, which would do the same
-  in more steps: short rows, and a token or a few against a cache.
+  in more steps; and for up to {few} queries against a cache, whose scores take
+  no more room than its keys and values.
 
 So a training row of 2,048 tokens never takes the quadratic path, and neither
 does a longer one.

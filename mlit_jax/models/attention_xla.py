@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
-BLOCK = 512  # queries and keys of a block
+BLOCK = 256  # queries and keys of a block
 CONTEXT = "attention_context"  # what remat policies may save: models/remat.py
 _HIDDEN = -1e30  # score of a key that is not visible
 _LOWEST = -1e29  # least maximum of a row: exp(_HIDDEN - _LOWEST) is 0
@@ -67,11 +67,16 @@ def visible(
   return functools.reduce(jnp.logical_and, masks) if masks else None
 
 
-def _scores(rule, query, key, queries, keys, window):
-  """Scores [B K G t s] in float32 of scaled queries [B t K G H]."""
-  scores = jnp.einsum(
+def _products(query, key):
+  """[B K G t s] in float32, of scaled queries [B t K G H]."""
+  return jnp.einsum(
       "BTKGH,BSKH->BKGTS", query, key, preferred_element_type=jnp.float32
   )
+
+
+def _scores(rule, products, queries, keys, window):
+  """Capped, with bias, and low where a key is not visible [B K G t s]."""
+  scores = products
   if rule.softcap is not None:
     scores = rule.softcap * jnp.tanh(scores / rule.softcap)
   if rule.bias is not None:
@@ -94,7 +99,7 @@ def plain(
     rule: Rule,
 ) -> Float[Array, "B T K G H"]:
   """All scores [B N T S] at once; queries come scaled."""
-  scores = _scores(rule, query, key, queries, keys, window)
+  scores = _scores(rule, _products(query, key), queries, keys, window)
   weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
   mixed = jnp.einsum("BKGTS,BSKH->BTKGH", weights, value)
   seen = visible(queries, keys, rule.causal, window)
@@ -202,12 +207,12 @@ def _any_visible(queries, keys, causal, window):
   return jnp.any(jnp.broadcast_to(seen, shape), axis=-1)
 
 
-def _block_scores(rule, query, key, trained, queries, keys, window, fixed):
+def _block_scores(rule, products, trained, queries, keys, window, fixed):
   causal, softcap, bias = rule
   if bias is not None:
     bias = functools.partial(bias, trained, fixed)
   rule = Rule(causal, softcap, bias)
-  return _scores(rule, query, key, queries, keys, window)
+  return _scores(rule, products, queries, keys, window)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -232,7 +237,7 @@ def _attend_forward(rule, query, key, value, trained, rest):
       def take_in(carry):
         highest, total, mixed = carry
         scores = _block_scores(
-            rule, q, k, trained, tokens, key_tokens, window, fixed
+            rule, _products(q, k), trained, tokens, key_tokens, window, fixed
         )
         new = jnp.maximum(highest, jnp.max(scores, axis=-1))
         weights = jnp.exp(scores - new[..., None])
@@ -287,10 +292,10 @@ def _attend_backward(rule, residuals, d_mixed):
       def take_in(carry, d_k, d_v):
         d_q, d_trained = carry
         scores, pull = jax.vjp(
-            lambda q, k, trained: _block_scores(
-                rule, q, k, trained, tokens, key_tokens, window, fixed
+            lambda products, trained: _block_scores(
+                rule, products, trained, tokens, key_tokens, window, fixed
             ),
-            q, k, trained,
+            _products(q, k), trained,
         )
         weights = jnp.exp(scores - log_z[..., None])
         d_v += jnp.einsum(
@@ -301,9 +306,15 @@ def _attend_backward(rule, residuals, d_mixed):
             "BTKGH,BSKH->BKGTS", d_out, v, preferred_element_type=wide
         )
         d_scores = weights * (d_weights - drift[..., None])
-        more_q, more_k, more_trained = pull(d_scores)
-        d_trained = jax.tree.map(jnp.add, d_trained, more_trained)
-        return (d_q + more_q, d_trained), d_k + more_k, d_v
+        d_products, more = pull(d_scores)
+        d_products = d_products.astype(q.dtype)
+        d_q += jnp.einsum(
+            "BKGTS,BSKH->BTKGH", d_products, k, preferred_element_type=wide
+        )
+        d_k += jnp.einsum(
+            "BKGTS,BTKGH->BSKH", d_products, q, preferred_element_type=wide
+        )
+        return (d_q, jax.tree.map(jnp.add, d_trained, more)), d_k, d_v
 
       def skip(*same):
         return same

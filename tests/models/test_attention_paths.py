@@ -48,7 +48,7 @@ def test_no_family_is_quadratic_from_2048_on(family, length):
         # Queries against a longer cache; without a causal mask it may.
         (TPU, {"length": 1024}, "blockwise", "part of the keys"),
         (TPU, {"length": 1024, "causal": False}, "splash", "fused"),
-        (TPU, {"length": 1}, "plain", "part of the keys"),
+        (TPU, {"length": 1, "key_length": 2**17}, "plain", "a few queries"),
         (TPU, {"length": 64, "key_length": 64}, "plain", "tile of 128"),
         (HOPPER, {}, "cudnn", "fused"),
         (HOPPER, {"head_dim": 256, "window": "traced"}, "cudnn", "fused"),
@@ -68,8 +68,8 @@ def test_no_family_is_quadratic_from_2048_on(family, length):
         ),
         (paths.Device("gpu", 7.5), {}, "blockwise", "capability 8.0"),
         (CPU, {}, "blockwise", "no kernel on cpu"),
-        (CPU, {"length": 512, "key_length": 512}, "plain", "one block"),
-        (CPU, {"length": 513, "key_length": 512}, "blockwise", "no kernel"),
+        (CPU, {"length": 256, "key_length": 256}, "plain", "one block"),
+        (CPU, {"length": 257, "key_length": 256}, "blockwise", "no kernel"),
     ],
 )
 def test_choices_by_hand(device, changes, path, why):
