@@ -37,6 +37,7 @@ setuptools.setup(
     install_requires=[
         "absl-py",
         "array_record",
+        "datasketch",
         "flax",
         "grain",
         "jax",
@@ -57,6 +58,7 @@ setuptools.setup(
         "tensorflow",
         "tensorflow-datasets",
         "tensorflow-text",
+        "tensorstore",
     ],
     extras_require={
         "gpu": ["jax[cuda13]"],

@@ -73,20 +73,12 @@ def build_instructions(
   from mlit_jax.data import build, tasks
 
   source = sources.pocket_instructions(tuple(counts), "train")
-  ids = sorted({id_ for id_, _ in source})
-  manifest = recipes.partition(ids, counts, main, seed)
+  pool = {lang: [i for i, at in source if at == lang] for lang in counts}
+  manifest = recipes.partition(pool, counts, main, seed)
   if shuffle_responses:
-    manifest = recipes.shuffle_responses(manifest, seed)
-  records.write_json(
-      directory / "manifest.json",
-      {
-          "design": manifest.design,
-          "seed": seed,
-          "hash": manifest.hash,
-          "counts": manifest.counts,
-          "rows": [[r.id, r.lang, r.response_id] for r in manifest.rows],
-      },
-  )
+    texts = {key: row.response for key, row in source.items()}
+    manifest = recipes.shuffle_responses(manifest, seed, texts)
+  manifest.write(directory)
   examples = tasks.instruction_examples(
       manifest, source, templates.get(template)
   )
