@@ -1,12 +1,13 @@
 """Device mesh and logical axis rules.
 
 Parameters and activations name their axes (`batch length embed heads kv_heads
-kv mlp vocab layers`, T5X's names); a rule maps a name to a mesh axis. The mesh
-has the axes `data` (rows of the batch), `fsdp` (rows of the batch, parameters
-cut along embed) and `tensor` (heads, mlp, vocab cut).
+kv expert mlp vocab layers`, T5X's names); a rule maps a name to a mesh axis.
+The mesh has the axes `data` (rows of the batch), `fsdp` (rows of the batch,
+parameters cut along embed) and `tensor` (heads, experts, mlp, vocab cut).
 """
 
 import contextlib
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -22,6 +23,7 @@ RULES = (
     ("heads", "tensor"),
     ("kv_heads", "tensor"),
     ("kv", None),
+    ("expert", "tensor"),  # before mlp, which then stays whole in an expert
     ("mlp", "tensor"),
     ("vocab", "tensor"),
     ("layers", None),
@@ -117,6 +119,24 @@ def check_batch(size: int, mesh: Mesh) -> None:
 
 def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
+
+
+def parts(name: str) -> int:
+  """Into how many parts the mesh in use cuts a logical axis; 1 without one."""
+  axes, = nn.logical_to_mesh_axes((name,))
+  mesh = jax.sharding.get_abstract_mesh()
+  if axes is None or mesh.empty:
+    return 1
+  axes = (axes,) if isinstance(axes, str) else axes
+  return math.prod(mesh.shape[axis] for axis in axes)
+
+
+def lay_as_param(x: jax.Array, *names: str | None) -> jax.Array:
+  """Cuts an array inside a program as a parameter with these axes is cut."""
+  if jax.sharding.get_abstract_mesh().empty:
+    return x
+  spec = nn.logical_to_mesh_axes(names, RULES)
+  return jax.lax.with_sharding_constraint(x, spec)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 
 class TokenLoss(NamedTuple):
@@ -30,19 +30,33 @@ def cross_entropy(
     logits: Float[Array, "B T V"],
     targets: Int[Array, "B T"],
     weights: Float[Array, "B T"],
+    z_loss: float = 0.0,
 ) -> TokenLoss:
-  """Weighted cross-entropy.
+  """Weighted cross-entropy; `chunked_loss` has one for large vocabularies.
 
   Args:
     logits: of the next token at every position.
     targets: that token.
     weights: 1 where it is learnt (the response), 0 elsewhere.
+    z_loss: weight of log(Z)^2, added to the total (T5X's regulariser).
   """
   log_z = jax.nn.logsumexp(logits, axis=-1)
   chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
   right = jnp.argmax(logits, axis=-1) == targets
+  return weigh(log_z, chosen, right, weights, z_loss)
+
+
+def weigh(
+    log_z: Float[Array, "B T"],
+    chosen: Float[Array, "B T"],
+    right: Bool[Array, "B T"],
+    weights: Float[Array, "B T"],
+    z_loss: float,
+) -> TokenLoss:
+  """Sums from log Z, the target's logit and whether it is the highest."""
+  loss = log_z - chosen
+  if z_loss:
+    loss += z_loss * jnp.square(log_z)
   return TokenLoss(
-      jnp.sum((log_z - chosen) * weights),
-      jnp.sum(weights),
-      jnp.sum(right * weights),
+      jnp.sum(loss * weights), jnp.sum(weights), jnp.sum(right * weights)
   )
