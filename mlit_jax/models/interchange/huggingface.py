@@ -86,14 +86,30 @@ def load(
   else:
     boxed = jax.eval_shape(lambda: decoder.init_params(config, 0))
     shardings = partitioning.param_shardings(boxed, mesh)
-  prefix = FAMILIES[config.family].prefix
   params = mapping.load(
-      files,
-      # A checkpoint of the base model alone has no prefix (BLOOM's).
-      groups(config, any(name.startswith(prefix) for name in files.names())),
-      abstract_params(config), shardings, dtype,
+      files, _groups_of(files, config), abstract_params(config), shardings,
+      dtype,
   )
   return config, params
+
+
+def check(directory: str | os.PathLike) -> TensorFiles:
+  """Opens weights and reads config.json; no tensor is read.
+
+  Raises:
+    CheckpointError: as `load`.
+  """
+  config, files = load_config(directory), TensorFiles(directory)
+  mapping.check(files, _groups_of(files, config), abstract_params(config))
+  return files
+
+
+def _groups_of(
+    files: TensorFiles, config: DecoderConfig
+) -> tuple[mapping.Group, ...]:
+  prefix = FAMILIES[config.family].prefix
+  # A checkpoint of the base model alone has no prefix (BLOOM's).
+  return groups(config, any(name.startswith(prefix) for name in files.names()))
 
 
 def groups(
