@@ -23,10 +23,11 @@ import numpy as np
 from mlit_jax.models.interchange import storage
 from mlit_jax.models.interchange.storage import Checkpoint, CheckpointError
 
-# Buffers that older checkpoints carry although they follow from the config.
+# What older checkpoints carry although nothing reads it: frequencies and masks,
+# which follow from the config, and a bias that T5's cross-attention never had.
 _NOT_WEIGHTS = re.compile(
     r"(\.rotary_emb\.inv_freq|\.attention\.bias|\.(attn|attention)"
-    r"\.masked_bias)$"
+    r"\.masked_bias|\.EncDecAttention\.relative_attention_bias\.weight)$"
 )
 _STACKED = ("layer", "expert")
 _FIRST = 5  # names that an error lists
@@ -103,9 +104,8 @@ def load(
 
   Raises:
     CheckpointError: tensors are missing, left over or of another shape; the
-      message names the first few. Left over may be: frequencies and masks that
-      follow from the config, and copies of a tensor that is used (a tied
-      head).
+      message names the first few. Left over may be what nothing reads
+      (_NOT_WEIGHTS), and copies of a tensor that is read (a tied head).
   """
   shapes = _flatten(abstract_params)
   if isinstance(shardings, jax.sharding.Sharding):
