@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import flax.linen as nn
 import jax
@@ -142,7 +142,7 @@ def _open_huggingface(directory: pathlib.Path, like) -> Source:
         f"{directory}: has a config.json of its own; leave --like out"
     )
   files = storage.TensorFiles(directory)
-  mapping.check(files, *_expected(directory))
+  mapping.check(files, *_expected(directory, files.names()))
   return Source(files, _config(directory), _beside(directory))
 
 
@@ -175,11 +175,13 @@ LAYOUTS = (
 )
 
 
-def _expected(directory: pathlib.Path) -> tuple[tuple, dict]:
+def _expected(
+    directory: pathlib.Path, names: Collection[str] = ()
+) -> tuple[tuple, dict]:
   """The tensors, and our parameters' shapes, that a config.json asks for."""
   config = huggingface.load_config(directory)
   abstract = jax.eval_shape(functools.partial(decoder.init_params, config), 0)
-  return huggingface.groups(config), nn.meta.unbox(abstract)
+  return huggingface.groups(config, names), nn.meta.unbox(abstract)
 
 
 def _check_shapes(directory, params, abstract, like) -> None:

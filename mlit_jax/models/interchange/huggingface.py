@@ -7,7 +7,7 @@ generation_config.json. Only tensors and JSON are read; nothing is executed.
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -86,21 +86,23 @@ def load(
   else:
     boxed = jax.eval_shape(lambda: decoder.init_params(config, 0))
     shardings = partitioning.param_shardings(boxed, mesh)
-  prefix = FAMILIES[config.family].prefix
   params = mapping.load(
-      files,
-      # A checkpoint of the base model alone has no prefix (BLOOM's).
-      groups(config, any(name.startswith(prefix) for name in files.names())),
-      abstract_params(config), shardings, dtype,
+      files, groups(config, files.names()), abstract_params(config), shardings,
+      dtype,
   )
   return config, params
 
 
 def groups(
-    config: DecoderConfig, with_prefix: bool = True
+    config: DecoderConfig, names: Collection[str] = ()
 ) -> tuple[mapping.Group, ...]:
-  """Which tensors of the config's family make which of our parameters."""
-  return FAMILIES[config.family].groups(config, with_prefix)
+  """Which tensors make which of our parameters.
+
+  Args:
+    config: of the model.
+    names: of a checkpoint's tensors, if there is one already.
+  """
+  return FAMILIES[config.family].groups(config, names)
 
 
 def save(
