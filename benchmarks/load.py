@@ -34,30 +34,17 @@ def config(megabytes: int):
   )
 
 
-def shapes(config):
-  """The parameters' shapes."""
-  import functools
-
-  import flax.linen as nn
-  import jax
-
-  from mlit_jax.models import decoder
-
-  return nn.meta.unbox(
-      jax.eval_shape(functools.partial(decoder.init_params, config), 0)
-  )
-
-
 def write(directory: pathlib.Path, megabytes: int, files: int) -> int:
   """Writes a checkpoint in about `files` files; returns its bytes."""
   import jax
   import numpy as np
 
-  from mlit_jax.models.interchange import huggingface, mapping
+  from mlit_jax.models.interchange import family, huggingface, mapping
 
   model = config(megabytes)
-  abstract = shapes(model)
-  params = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), abstract)
+  params = jax.tree.map(
+      lambda x: np.ones(x.shape, x.dtype), family.abstract_params(model)
+  )
   size = sum(x.nbytes for x in jax.tree.leaves(params))
   directory.mkdir()
   limit = size if files == 1 else math.ceil(size / (files - 0.5))
@@ -70,10 +57,10 @@ def load(directory: pathlib.Path, megabytes: int) -> None:
   import jax
   from jax.sharding import SingleDeviceSharding
 
-  from mlit_jax.models.interchange import huggingface, mapping, storage
+  from mlit_jax.models.interchange import family, huggingface, mapping, storage
 
   model = config(megabytes)
-  abstract, groups = shapes(model), huggingface.groups(model)
+  abstract, groups = family.abstract_params(model), huggingface.groups(model)
   where = SingleDeviceSharding(jax.devices()[0])
   before = _peak()
   params = mapping.load(

@@ -1,19 +1,16 @@
 """Checkpoints of any layout read here, as Hugging Face directories."""
 
 import dataclasses
-import functools
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
-import flax.linen as nn
 import jax
 import numpy as np
 
 from mlit_jax import records
-from mlit_jax.models import decoder
 from mlit_jax.models.interchange import (
     exchange,
     huggingface,
@@ -21,6 +18,7 @@ from mlit_jax.models.interchange import (
     orbax_file,
     storage,
 )
+from mlit_jax.models.interchange.family import abstract_params
 from mlit_jax.models.interchange.storage import CheckpointError, Tensors
 
 # What stands beside the weights and has no code in it.
@@ -141,8 +139,7 @@ def _open_huggingface(directory: pathlib.Path, like) -> Source:
     raise CheckpointError(
         f"{directory}: has a config.json of its own; leave --like out"
     )
-  files = storage.TensorFiles(directory)
-  mapping.check(files, *_expected(directory, files.names()))
+  files = huggingface.check(directory)
   return Source(files, _config(directory), _beside(directory))
 
 
@@ -157,10 +154,10 @@ def _open_training(directory: pathlib.Path, like) -> Source:
         f"{directory}: a training checkpoint has no config.json and no"
         " tokenizer; give --like DIR, a model directory of the same shape"
     )
-  groups, abstract = _expected(like)
+  model = huggingface.load_config(like)
   params = orbax_file.arrays(directory / "state", "params")
-  _check_shapes(directory, params, abstract, like)
-  tensors = mapping.Exported(groups, params)
+  _check_shapes(directory, params, abstract_params(model), like)
+  tensors = mapping.Exported(huggingface.groups(model), params)
   config = _config(like)
   _set_dtype(config, tensors.dtype(tensors.names()[0]).name)
   return Source(tensors, config, _beside(like))
@@ -173,15 +170,6 @@ LAYOUTS = (
         _open_training,
     ),
 )
-
-
-def _expected(
-    directory: pathlib.Path, names: Collection[str] = ()
-) -> tuple[tuple, dict]:
-  """The tensors, and our parameters' shapes, that a config.json asks for."""
-  config = huggingface.load_config(directory)
-  abstract = jax.eval_shape(functools.partial(decoder.init_params, config), 0)
-  return huggingface.groups(config, names), nn.meta.unbox(abstract)
 
 
 def _check_shapes(directory, params, abstract, like) -> None:

@@ -93,6 +93,19 @@ def load(
   return config, params
 
 
+def check(directory: str | os.PathLike) -> TensorFiles:
+  """Opens weights and reads config.json; no tensor is read.
+
+  Raises:
+    CheckpointError: as `load`.
+  """
+  config, files = load_config(directory), TensorFiles(directory)
+  mapping.check(
+      files, groups(config, files.names()), abstract_params(config)
+  )
+  return files
+
+
 def groups(
     config: DecoderConfig, names: Collection[str] = ()
 ) -> tuple[mapping.Group, ...]:

@@ -23,10 +23,11 @@ import numpy as np
 from mlit_jax.models.interchange import storage
 from mlit_jax.models.interchange.storage import Checkpoint, CheckpointError
 
-# Buffers that older checkpoints carry although they follow from the config.
+# What older checkpoints carry although nothing reads it: frequencies and masks,
+# which follow from the config, and a bias that T5's cross-attention never had.
 _NOT_WEIGHTS = re.compile(
     r"(\.rotary_emb\.inv_freq|\.attention\.bias|\.(attn|attention)"
-    r"\.masked_bias)$"
+    r"\.masked_bias|\.EncDecAttention\.relative_attention_bias\.weight)$"
 )
 _STACKED = ("layer", "expert")
 _FIRST = 5  # names that an error lists
@@ -103,9 +104,8 @@ def load(
 
   Raises:
     CheckpointError: tensors are missing, left over or of another shape; the
-      message names the first few. Left over may be: frequencies and masks that
-      follow from the config, and copies of a tensor that is used (a tied
-      head).
+      message names the first few. Left over may be what nothing reads
+      (_NOT_WEIGHTS), and copies of a tensor that is read (a tied head).
   """
   shapes = _flatten(abstract_params)
   if isinstance(shardings, jax.sharding.Sharding):
@@ -147,8 +147,9 @@ def _load_group(files, group, shapes, where, dtype) -> list[jax.Array]:
   if n:
     for shape, part, buffer in zip(full, parts, buffers, strict=True):
       for device, index in part.items():
-        local = tuple(len(range(*s.indices(d)))
-                      for s, d in zip(index, shape, strict=True))
+        local = [
+            len(range(*s.indices(d))) for s, d in zip(index, shape, strict=True)
+        ]
         buffer[device] = jnp.zeros(local, dtype, device=device)
   for place in _places(full[0][:n]):
     if not any(_holds(i, place) for part in parts for i in part.values()):
@@ -156,11 +157,15 @@ def _load_group(files, group, shapes, where, dtype) -> list[jax.Array]:
     names = group.fill(place)
     pieces = group.to_ours(*(files.read(name) for name in names))
     for piece, part, buffer in zip(pieces, parts, buffers, strict=True):
+      slices = {}  # devices that hold the same share one
       for device, index in part.items():
         if not _holds(index, place):
           continue
-        value = storage.cast(piece[index[n:]], dtype, names[0])
-        value = jax.device_put(np.ascontiguousarray(value), device)
+        key = str(index[n:])
+        if key not in slices:
+          value = storage.cast(piece[index[n:]], dtype, names[0])
+          slices[key] = np.ascontiguousarray(value)
+        value = jax.device_put(slices[key], device)
         if n:
           at = [p - (s.start or 0) for p, s in zip(place, index, strict=False)]
           value = _put(buffer[device], value, np.asarray(at, np.int32))
@@ -263,8 +268,9 @@ def save(
     directory: exists; give a temporary one (exchange.replacing), for a failure
       leaves it half-written.
     groups: how our parameters make their tensors.
-    params: nested dicts; the leaves are NumPy or jax arrays, or anything with a
-      shape, a dtype and items that NumPy takes.
+    params: nested dicts; the leaves are NumPy arrays, jax arrays that this
+      process can read whole, or anything with a shape, a dtype and items that
+      NumPy takes.
     dtype: of the tensors.
     max_shard_bytes: beyond it there are several files, with an index.
 

@@ -5,8 +5,13 @@ import json
 import math
 
 import jax
+import ml_dtypes  # noqa: F401  NumPy knows bfloat16 by its name from here on.
+import numpy as np
 import pytest
+import safetensors.numpy
 
+from mlit_jax import partitioning
+from mlit_jax.models import decoder
 from mlit_jax.models.config import RopeScaling
 from mlit_jax.models.interchange import huggingface
 from mlit_jax.models.interchange.families import FAMILIES
@@ -392,3 +397,40 @@ def test_dynamic_scaling_lengthens_the_model():
   assert config.max_length == 8192
   written = FAMILIES[family].write_config(config)
   assert written["max_position_embeddings"] == 4096
+
+
+def test_a_checkpoint_of_the_base_model_alone_lacks_the_prefix(
+    random_params, tmp_path
+):
+  values = {"n_embed": 8, "num_attention_heads": 2, "n_layer": 1}
+  config = read("bloom", PUBLISHED["BLOOM 560M"][1] | values | {
+      "vocab_size": 5,
+  })
+  params = random_params(config)
+  huggingface.write_model(tmp_path, config, params, {})
+  path = tmp_path / huggingface.WEIGHTS
+  tensors = safetensors.numpy.load_file(path)
+  bare = {k.removeprefix("transformer."): v for k, v in tensors.items()}
+  assert "h.0.input_layernorm.weight" in bare and len(bare) == len(tensors)
+  safetensors.numpy.save_file(bare, path)
+  found, loaded = huggingface.load(tmp_path)
+  assert found == config
+  jax.tree.map(np.testing.assert_array_equal, loaded, params)
+
+
+def test_loading_over_a_mesh_cuts_every_parameter(random_params, tmp_path):
+  config = read("mixtral", sizes(6, 8, 4, 2, 2, 2, num_local_experts=3))
+  params = random_params(config)
+  huggingface.write_model(tmp_path, config, params, {}, np.dtype("bfloat16"))
+  mesh = partitioning.make_mesh()
+  _, loaded = huggingface.load(tmp_path, mesh, "bfloat16")
+  boxed = jax.eval_shape(lambda: decoder.init_params(config, 0))
+  shardings = partitioning.param_shardings(boxed, mesh)
+
+  def equal(found, expected, sharding):
+    assert found.sharding == sharding
+    expected = expected.astype("bfloat16")
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(np.asarray(found), expected)
+
+  jax.tree.map(equal, loaded, params, shardings)

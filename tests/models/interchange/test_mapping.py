@@ -164,6 +164,7 @@ def test_tensors_that_say_nothing_new_may_be_left_over(tensors, tmp_path):
       "h.0.rotary_emb.inv_freq": np.ones(3),
       "h.0.attention.bias": np.ones((1, 1, 2, 2), bool),
       "h.0.attn.masked_bias": np.ones(()),
+      "h.0.EncDecAttention.relative_attention_bias.weight": np.ones((4, 2)),
   }
   load(write(tmp_path, more))
   other = more | {"head": tensors["wte"] + 1}

@@ -263,6 +263,15 @@ def test_the_numbers_are_pytorch_s(tmp_path):
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_pickle_protocol_is_read(tmp_path, protocol):
+  torch = pytest.importorskip("torch")
+  path = tmp_path / "pytorch_model.bin"
+  torch.save({"w": torch.arange(3)}, path, pickle_protocol=protocol)
+  assert TensorFiles(tmp_path).read("w").tolist() == [0, 1, 2]
+
+
+@pytest.mark.torch
 def test_the_format_before_1_6_is_refused_with_the_mend(tmp_path):
   torch = pytest.importorskip("torch")
   path = tmp_path / "pytorch_model.bin"
