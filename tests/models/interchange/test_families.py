@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import pathlib
+import re
 
 import jax
 import ml_dtypes  # noqa: F401  NumPy knows bfloat16 by its name from here on.
@@ -210,6 +212,12 @@ def test_published_models_have_their_number_of_parameters(name):
 
 def test_every_family_is_published_here():
   assert {family for family, _, _ in PUBLISHED.values()} == set(FAMILIES)
+
+
+def test_the_page_on_porting_has_them_all():
+  page = pathlib.Path(__file__).parents[3] / "docs" / "porting.md"
+  found = re.findall(r"^\| `(\w+)` \|", page.read_text("utf-8"), re.MULTILINE)
+  assert set(FAMILIES) <= set(found)
 
 
 def test_what_their_fields_say_by_hand():
