@@ -123,9 +123,11 @@ CASES = {
         "Qwen3Config",
         GROUPED | {
             "attention_bias": True, "max_position_embeddings": 48,
+            # A small base, for a ramp that ends between dimensions.
+            "rope_theta": 20.0,
             "rope_scaling": {
-                "rope_type": "yarn", "factor": 4.0, "beta_fast": 4.0,
-                "beta_slow": 0.5, "original_max_position_embeddings": 12,
+                "rope_type": "yarn", "factor": 4.0, "beta_fast": 1.0,
+                "beta_slow": 0.2, "original_max_position_embeddings": 12,
             },
         },
     ),
