@@ -45,9 +45,9 @@ def test_sampling_refuses_wrong_shapes():
   )
 
 
-def test_layers_and_decoder_refuse_wrong_shapes():
+def test_layers_and_decoder_refuse_wrong_shapes(random_params):
   refuses(positions.rotate, LOGITS, INT, FLOAT[0], name="x")
   apply = decoder.Decoder(CONFIG).apply
-  variables = {"params": decoder.init_params(CONFIG, 0)}
+  variables = {"params": random_params(CONFIG)}
   refuses(apply, variables, INT, INT[:, :2], name="positions")
   refuses(apply, variables, INT, FLOAT, name="positions")

@@ -43,7 +43,7 @@ def rotate(
 
 def frequencies(
     config: DecoderConfig,
-    base: float,
+    base: int | float,
     scaling: RopeScaling | None = None,
     lengths: Int[Array, "B T"] | None = None,
 ) -> Float[Array, "R"] | Float[Array, "B T R"]:
@@ -80,7 +80,7 @@ def _llama3_share(frequency, scaling: RopeScaling):
   return jnp.clip((turns - low) / (high - low), 0, 1)
 
 
-def _yarn_share(steps, base: float, scaling: RopeScaling):
+def _yarn_share(steps, base: int | float, scaling: RopeScaling):
   """How much of a frequency is kept: a ramp over dimensions (section 3.2)."""
   half = steps.size
 

@@ -174,14 +174,14 @@ def test_hidden_states_and_the_head_make_the_logits(apply, random_params):
   np.testing.assert_array_equal(kernel, params["params"]["head"])
 
 
-def test_a_normalised_head_and_the_logits_soft_cap_by_hand():
+def test_a_normalised_head_and_the_logits_soft_cap_by_hand(random_params):
   config = DecoderConfig(
       **(vars(CONFIG) | {
           "vocab_size": 2, "embed_dim": 2, "normalize_head": True,
           "logit_softcap": 3.0,
       })
   )
-  params = nn.meta.unbox(decoder.init_params(config, 0))
+  params = random_params(config)
   params["head"] = jnp.asarray([[3.0, 4.0], [0.0, 0.0]])
   logits = decoder.Decoder(config).apply(
       {"params": params}, jnp.asarray([[[1.0, 2.0]]]), method="head"

@@ -13,15 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mlit_jax import partitioning
+from mlit_jax.decoding.engine import Engine, Request
 from mlit_jax.models import decoder
 from mlit_jax.models.interchange import huggingface
 from mlit_jax.training.loss import cross_entropy
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-import baichuan_reference as baichuan  # noqa: E402
-
 pytestmark = pytest.mark.torch
+
+import baichuan_reference as baichuan  # noqa: E402
 
 VOCAB, STEPS = 61, 12
 # Most of the time here goes into compiling programs that run once.
@@ -121,9 +123,11 @@ CASES = {
         "Qwen3Config",
         GROUPED | {
             "attention_bias": True, "max_position_embeddings": 48,
+            # A small base, for a ramp that ends between dimensions.
+            "rope_theta": 20.0,
             "rope_scaling": {
-                "rope_type": "yarn", "factor": 4.0, "beta_fast": 4.0,
-                "beta_slow": 0.5, "original_max_position_embeddings": 12,
+                "rope_type": "yarn", "factor": 4.0, "beta_fast": 1.0,
+                "beta_slow": 0.2, "original_max_position_embeddings": 12,
             },
         },
     ),
@@ -169,7 +173,17 @@ class Pair:
     return self._load(directory or self.directory).eval()
 
 
-@pytest.fixture(scope="module", params=CASES)
+# What these add to the others is little, and each costs seconds to compile.
+SLOW = ("mistral", "neox in sequence", "baichuan 7B", "gemma", "qwen2")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(case, marks=pytest.mark.slow) if case in SLOW else case
+        for case in CASES
+    ],
+)
 def pair(request, tmp_path_factory):
   return Pair(request.param, tmp_path_factory.mktemp("theirs"))
 
@@ -343,6 +357,20 @@ def test_greedy_cached_decoding_equals_generate(pair):
     answer, theirs = generate(pair.theirs(), prompt)
     assert difference(logits[:, row], theirs) < 1e-4, n
     assert found[:, row].tolist() == answer, n
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", ["neox", "gemma3"], indirect=True)
+def test_the_engine_decodes_as_generate(pair):
+  """It pads behind prompts; dynamic scaling must not count that."""
+  prompts = [tuple(range(3, 3 + n)) for n in (1, 6, 9)]
+  engine = Engine(
+      pair.config, partitioning.make_mesh(), eos_id=VOCAB + 1, batch_size=4
+  )
+  requests = [Request(str(i), p, STEPS) for i, p in enumerate(prompts)]
+  for result in engine.generate(pair.params, requests):
+    answer, _ = generate(pair.theirs(), list(prompts[int(result.id)]))
+    assert list(result.tokens) == answer
 
 
 def test_exported_again_it_is_theirs_bit_for_bit(pair, tmp_path):

@@ -132,3 +132,48 @@ def test_alibi_bias_falls_with_the_distance():
   np.testing.assert_allclose(
       bias, [[[[-4 / 16, -1 / 16, 0]], [[-4 / 256, -1 / 256, 0]]]], rtol=1e-6
   )
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"rope_type": "linear", "factor": 3.0},
+        {
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
+        },
+        {"rope_type": "yarn", "factor": 4.0},
+        {"rope_type": "yarn", "factor": 4.0, "truncate": False},
+        {
+            "rope_type": "yarn", "factor": 4.0, "mscale": 0.7,
+            "mscale_all_dim": 1.3, "beta_fast": 8, "beta_slow": 2,
+            "original_max_position_embeddings": 256,
+        },
+        {"rope_type": "yarn", "factor": 4.0, "attention_factor": 0.8},
+    ],
+)
+def test_scaled_frequencies_equal_transformers(fields):
+  transformers = pytest.importorskip("transformers")
+  from transformers import modeling_rope_utils
+
+  from mlit_jax.models.interchange.families import FAMILIES
+
+  values = {
+      "vocab_size": 3, "hidden_size": 128, "intermediate_size": 5,
+      "num_hidden_layers": 1, "num_attention_heads": 2, "rope_theta": 500.0,
+      "max_position_embeddings": 512, "rope_scaling": fields,
+  }
+  ours = FAMILIES["llama"].read_config({"model_type": "llama", **values})
+  theirs, factor = modeling_rope_utils.ROPE_INIT_FUNCTIONS[fields["rope_type"]](
+      transformers.LlamaConfig(**values), "cpu"
+  )
+  found = positions.frequencies(ours, ours.rope_base, ours.rope_scaling)
+  np.testing.assert_allclose(found, theirs.numpy(), rtol=1e-5)
+  assert ours.rope_scaling.attention_factor == pytest.approx(factor)
+  again = FAMILIES["llama"].write_config(ours)
+  theirs, again_factor = modeling_rope_utils.ROPE_INIT_FUNCTIONS[
+      fields["rope_type"]
+  ](transformers.LlamaConfig(**again), "cpu")
+  np.testing.assert_allclose(found, theirs.numpy(), rtol=1e-5)
+  assert again_factor == pytest.approx(factor)

@@ -8,7 +8,7 @@ add one).
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -224,9 +224,16 @@ class Family:
     return values
 
   def groups(
-      self, config: DecoderConfig, with_prefix: bool = True
+      self, config: DecoderConfig, names: Collection[str] = ()
   ) -> tuple[Group, ...]:
-    """Which tensors make which parameters of this config's model."""
+    """Which tensors make which parameters of this config's model.
+
+    Args:
+      config: of this family.
+      names: of a checkpoint's tensors, if there is one: it may be one of the
+        base model alone (BLOOM's are), whose names lack the prefix.
+    """
+    bare = names and not any(name.startswith(self.prefix) for name in names)
     shapes = {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
         for path, leaf in jax.tree_util.tree_leaves_with_path(
@@ -239,7 +246,7 @@ class Family:
       if not all(path in shapes for path in paths):
         continue
       stacked = ("{layer}" in theirs) + ("{expert}" in theirs)
-      if not with_prefix:
+      if bare:
         theirs = theirs.removeprefix(self.prefix)
       found.append(
           Group(

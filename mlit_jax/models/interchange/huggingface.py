@@ -7,7 +7,7 @@ generation_config.json. Only tensors and JSON are read; nothing is executed.
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -87,7 +87,7 @@ def load(
     boxed = jax.eval_shape(lambda: decoder.init_params(config, 0))
     shardings = partitioning.param_shardings(boxed, mesh)
   params = mapping.load(
-      files, _groups_of(files, config), abstract_params(config), shardings,
+      files, groups(config, files.names()), abstract_params(config), shardings,
       dtype,
   )
   return config, params
@@ -100,23 +100,22 @@ def check(directory: str | os.PathLike) -> TensorFiles:
     CheckpointError: as `load`.
   """
   config, files = load_config(directory), TensorFiles(directory)
-  mapping.check(files, _groups_of(files, config), abstract_params(config))
+  mapping.check(
+      files, groups(config, files.names()), abstract_params(config)
+  )
   return files
 
 
-def _groups_of(
-    files: TensorFiles, config: DecoderConfig
-) -> tuple[mapping.Group, ...]:
-  prefix = FAMILIES[config.family].prefix
-  # A checkpoint of the base model alone has no prefix (BLOOM's).
-  return groups(config, any(name.startswith(prefix) for name in files.names()))
-
-
 def groups(
-    config: DecoderConfig, with_prefix: bool = True
+    config: DecoderConfig, names: Collection[str] = ()
 ) -> tuple[mapping.Group, ...]:
-  """Which tensors of the config's family make which of our parameters."""
-  return FAMILIES[config.family].groups(config, with_prefix)
+  """Which tensors make which of our parameters.
+
+  Args:
+    config: of the model.
+    names: of a checkpoint's tensors, if there is one already.
+  """
+  return FAMILIES[config.family].groups(config, names)
 
 
 def save(

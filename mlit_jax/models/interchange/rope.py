@@ -128,6 +128,8 @@ def write(config: DecoderConfig, base_name: str) -> dict[str, Any]:
       theirs: getattr(scaling, _NAMES[theirs])
       for theirs in _OF_KIND[scaling.kind]
   }
+  if table.get("truncate"):
+    del table["truncate"]  # the default, and unknown to older readers
   return {
       base_name: config.rope_base,
       "rope_scaling": {"rope_type": scaling.kind, **table},

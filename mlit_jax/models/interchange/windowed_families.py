@@ -30,14 +30,18 @@ def _windows(values: dict, otherwise: Callable[[int], bool]) -> dict[str, Any]:
   """
   window = values.pop("sliding_window", 4096)
   types = values.pop("layer_types", None)
+  count = values.get("num_hidden_layers")
+  count = count if type(count) is int else 0  # refused later
   if types is None:
-    count = values.get("num_hidden_layers")
-    count = count if type(count) is int else 0  # refused later
     types = [_SLIDING if otherwise(i) else _FULL for i in range(count)]
   if not isinstance(types, list) or set(types) - {_SLIDING, _FULL}:
     raise ValueError(
         f"layer_types={types!r} is not supported, only a list of"
         f" {_SLIDING!r} and {_FULL!r}"
+    )
+  if len(types) != count:
+    raise ValueError(
+        f"layer_types has {len(types)} entries for {count} layers"
     )
   if _SLIDING not in types:
     return {"window": None}
@@ -129,6 +133,11 @@ GEMMA2 = Family(
 def _read_gemma3(values: dict) -> dict[str, Any]:
   pattern = values.pop("_sliding_window_pattern", 6)
   pattern = values.pop("sliding_window_pattern", pattern)
+  if type(pattern) is not int or pattern <= 0:
+    raise ValueError(
+        "sliding_window_pattern must be a positive whole number:"
+        f" {pattern!r}"
+    )
   local = values.pop("rope_local_base_freq", 10000.0)
   if (tables := values.pop("rope_parameters", None)) is not None:
     if not isinstance(tables, dict) or set(tables) - {_SLIDING, _FULL}:
