@@ -1,0 +1,335 @@
+"""Attention in XLA's own operations: all scores at once, or block by block.
+
+Axes: B batch, T query length, S key length, N query heads, K key/value heads,
+G = N/K, H head dim; I query blocks of t queries, J key blocks of s keys.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array, Bool, Float, Int
+
+BLOCK = 512  # queries and keys of a block
+CONTEXT = "attention_context"  # what remat policies may save: models/remat.py
+_HIDDEN = -1e30  # score of a key that is not visible
+_LOWEST = -1e29  # least maximum of a row: exp(_HIDDEN - _LOWEST) is 0
+
+Bias = Callable[
+    [Int[Array, "B T"], Int[Array, "B S"]], Float[Array, "#B N T S"]
+]
+
+
+class Tokens(NamedTuple):
+  """What decides which query sees which key.
+
+  Attributes:
+    positions: place of a token in its own sequence.
+    segments: which sequence of a packed row a token belongs to, or None.
+  """
+
+  positions: Int[Array, "*I B T"]
+  segments: Int[Array, "*I B T"] | None
+
+
+class Rule(NamedTuple):
+  """How scores come about, apart from the arrays.
+
+  Attributes:
+    causal: keys at later positions are not visible.
+    softcap: c: a score x becomes c * tanh(x / c); None: it stays.
+    bias: added to the (capped) scores.
+  """
+
+  causal: bool
+  softcap: float | None
+  bias: Bias | None
+
+
+def visible(
+    queries: Tokens,
+    keys: Tokens,
+    causal: bool,
+    window: int | Int[Array, ""] | None,
+) -> Bool[Array, "B T S"] | None:
+  """Whether a query sees a key; None: every one sees all."""
+  masks = []
+  if causal:
+    distance = queries.positions[:, :, None] - keys.positions[:, None, :]
+    masks.append(distance >= 0)
+    if window is not None:
+      masks.append(distance < window)
+  if queries.segments is not None:
+    masks.append(queries.segments[:, :, None] == keys.segments[:, None, :])
+  return functools.reduce(jnp.logical_and, masks) if masks else None
+
+
+def _scores(rule, query, key, queries, keys, window):
+  """Scores [B K G t s] in float32 of scaled queries [B t K G H]."""
+  scores = jnp.einsum(
+      "BTKGH,BSKH->BKGTS", query, key, preferred_element_type=jnp.float32
+  )
+  if rule.softcap is not None:
+    scores = rule.softcap * jnp.tanh(scores / rule.softcap)
+  if rule.bias is not None:
+    bias = rule.bias(queries.positions, keys.positions)
+    heads = scores.shape[1:3]
+    scores += bias.reshape(bias.shape[0], *heads, *bias.shape[2:])
+  seen = visible(queries, keys, rule.causal, window)
+  if seen is None:
+    return scores
+  return jnp.where(seen[:, None, None], scores, _HIDDEN)
+
+
+def plain(
+    query: Float[Array, "B T K G H"],
+    key: Float[Array, "B S K H"],
+    value: Float[Array, "B S K H"],
+    queries: Tokens,
+    keys: Tokens,
+    window: int | Int[Array, ""] | None,
+    rule: Rule,
+) -> Float[Array, "B T K G H"]:
+  """All scores [B N T S] at once; queries come scaled."""
+  scores = _scores(rule, query, key, queries, keys, window)
+  weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
+  mixed = jnp.einsum("BKGTS,BSKH->BTKGH", weights, value)
+  seen = visible(queries, keys, rule.causal, window)
+  if seen is not None:
+    sees_any = jnp.any(seen, axis=-1)[..., None, None, None]
+    mixed = jnp.where(sees_any, mixed, 0)
+  return checkpoint_name(mixed, CONTEXT)
+
+
+def blockwise(
+    query: Float[Array, "B T K G H"],
+    key: Float[Array, "B S K H"],
+    value: Float[Array, "B S K H"],
+    queries: Tokens,
+    keys: Tokens,
+    window: int | Int[Array, ""] | None,
+    rule: Rule,
+) -> Float[Array, "B T K G H"]:
+  """The same from scores [B N BLOCK BLOCK] at a time, gradients too.
+
+  The softmax is made exact by rescaling as blocks come in (Rabe and Staats
+  2021); backwards, each block's scores are computed once more (Dao et al.
+  2022). Blocks that no row of the batch sees are skipped.
+  """
+  batch, length = query.shape[:2]
+  t, s = min(BLOCK, length), min(BLOCK, key.shape[1])
+  if (length % t or key.shape[1] % s) and queries.segments is None:
+    # Padding must be told from a row's own tokens.
+    queries = queries._replace(segments=jnp.zeros_like(queries.positions))
+    keys = keys._replace(segments=jnp.zeros_like(keys.positions))
+  queries, keys = _blocked(queries, t, -1), _blocked(keys, s, -2)
+  bias, trained, fixed = _hoisted(rule.bias, queries, keys)
+  mixed = _attend_blocks(
+      (rule.causal, rule.softcap, bias),
+      _blocks(query, t), _blocks(key, s), _blocks(value, s), trained,
+      (queries, keys, window, fixed,
+       _any_visible(queries, keys, rule.causal, window)),
+  )
+  return jnp.moveaxis(mixed, 0, 1).reshape(batch, -1, *query.shape[2:])[
+      :, :length
+  ]
+
+
+def _blocks(x, size, **pad):
+  """[B T ...] -> [I B size ...], the last block padded."""
+  fill = [(0, 0)] * x.ndim
+  fill[1] = (0, -x.shape[1] % size)
+  x = jnp.pad(x, fill, **pad)
+  x = x.reshape(x.shape[0], -1, size, *x.shape[2:])
+  return jnp.moveaxis(x, 1, 0)
+
+
+def _blocked(tokens, size, padding_segment):
+  segments = tokens.segments
+  if segments is not None:
+    segments = _blocks(segments, size, constant_values=padding_segment)
+  # Positions go on as they end, to leave a block's range as it is.
+  return Tokens(_blocks(tokens.positions, size, mode="edge"), segments)
+
+
+def _hoisted(bias, queries, keys):
+  """A bias function with the arrays it closes over made arguments.
+
+  Returns:
+    A function (trained, fixed, query positions, key positions), the arrays of
+    floating type that `bias` closes over, and its other arrays.
+  """
+  if bias is None:
+    return None, [], []
+  jaxpr = jax.make_jaxpr(bias)(queries.positions[0], keys.positions[0])
+  is_trained = [jnp.issubdtype(c.dtype, jnp.inexact) for c in jaxpr.consts]
+  pairs = list(zip(jaxpr.consts, is_trained, strict=True))
+  trained = [const for const, is_ in pairs if is_]
+  fixed = [const for const, is_ in pairs if not is_]
+
+  def evaluate(trained, fixed, query_positions, key_positions):
+    parts = {True: iter(trained), False: iter(fixed)}
+    consts = [next(parts[is_]) for is_ in is_trained]
+    return jax.core.eval_jaxpr(
+        jaxpr.jaxpr, consts, query_positions, key_positions
+    )[0]
+
+  return evaluate, trained, fixed
+
+
+def _any_visible(queries, keys, causal, window):
+  """Which blocks must be visited [I J], judged by ranges alone."""
+
+  def ranges(x, axis):
+    low, high = jnp.min(x, axis=-1), jnp.max(x, axis=-1)
+    return jnp.expand_dims(low, axis), jnp.expand_dims(high, axis)
+
+  first, last = ranges(queries.positions, 1)  # [I 1 B]
+  key_first, key_last = ranges(keys.positions, 0)  # [1 J B]
+  seen = jnp.ones((), bool)
+  if causal:
+    seen &= last >= key_first
+    if window is not None:
+      seen &= first - key_last < window
+  if queries.segments is not None:
+    low, high = ranges(queries.segments, 1)
+    key_low, key_high = ranges(keys.segments, 0)
+    seen &= (high >= key_low) & (low <= key_high)
+  shape = len(queries.positions), len(keys.positions), first.shape[-1]
+  return jnp.any(jnp.broadcast_to(seen, shape), axis=-1)
+
+
+def _block_scores(rule, query, key, trained, queries, keys, window, fixed):
+  causal, softcap, bias = rule
+  if bias is not None:
+    bias = functools.partial(bias, trained, fixed)
+  rule = Rule(causal, softcap, bias)
+  return _scores(rule, query, key, queries, keys, window)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attend_blocks(rule, query, key, value, trained, rest):
+  """Attention [I B t K G H] over blocks [I B t K G H], [J B s K H].
+
+  `rest` is what has no gradient: (queries, keys, window, the bias's other
+  arrays, which blocks to visit).
+  """
+  return _attend_forward(rule, query, key, value, trained, rest)[0]
+
+
+def _attend_forward(rule, query, key, value, trained, rest):
+  queries, keys, window, fixed, visits = rest
+
+  def query_block(_, xs):
+    q, tokens, visited = xs
+
+    def key_block(carry, xs):
+      k, v, key_tokens, visit = xs
+
+      def take_in(carry):
+        highest, total, mixed = carry
+        scores = _block_scores(
+            rule, q, k, trained, tokens, key_tokens, window, fixed
+        )
+        new = jnp.maximum(highest, jnp.max(scores, axis=-1))
+        weights = jnp.exp(scores - new[..., None])
+        shrink = jnp.exp(highest - new)
+        mixed = mixed * shrink[..., None] + jnp.einsum(
+            "BKGTS,BSKH->BKGTH", weights.astype(v.dtype), v,
+            preferred_element_type=jnp.float32,
+        )
+        return new, total * shrink + jnp.sum(weights, axis=-1), mixed
+
+      return jax.lax.cond(visit, take_in, lambda same: same, carry), None
+
+    batch, t, k_heads, groups, head_dim = q.shape
+    shape = batch, k_heads, groups, t
+    start = (
+        jnp.full(shape, _LOWEST, jnp.float32),
+        jnp.zeros(shape, jnp.float32),
+        jnp.zeros((*shape, head_dim), jnp.float32),
+    )
+    (highest, total, mixed), _ = jax.lax.scan(
+        key_block, start, (key, value, keys, visited)
+    )
+    total = jnp.where(total > 0, total, 1)  # 0: sees no key
+    mixed = jnp.einsum("BKGTH->BTKGH", mixed / total[..., None])
+    return None, (mixed.astype(value.dtype), highest + jnp.log(total))
+
+  _, (mixed, log_total) = jax.lax.scan(
+      query_block, None, (query, queries, visits)
+  )
+  mixed = checkpoint_name(mixed, CONTEXT)
+  log_total = checkpoint_name(log_total, CONTEXT)
+  residuals = query, key, value, trained, rest, mixed, log_total
+  return mixed, residuals
+
+
+def _attend_backward(rule, residuals, d_mixed):
+  query, key, value, trained, rest, mixed, log_total = residuals
+  queries, keys, window, fixed, visits = rest
+  wide = jnp.float32
+
+  def query_block(carry, xs):
+    d_keys, d_values, d_trained = carry
+    q, tokens, visited, out, log_z, d_out = xs
+    # Sum over the keys of weight x its gradient (Dao et al. 2022, appendix B).
+    drift = jnp.einsum(
+        "BTKGH,BTKGH->BKGT", out, d_out, preferred_element_type=wide
+    )
+
+    def key_block(carry, xs):
+      k, v, d_k, d_v, key_tokens, visit = xs
+
+      def take_in(carry, d_k, d_v):
+        d_q, d_trained = carry
+        scores, pull = jax.vjp(
+            lambda q, k, trained: _block_scores(
+                rule, q, k, trained, tokens, key_tokens, window, fixed
+            ),
+            q, k, trained,
+        )
+        weights = jnp.exp(scores - log_z[..., None])
+        d_v += jnp.einsum(
+            "BKGTS,BTKGH->BSKH", weights.astype(d_out.dtype), d_out,
+            preferred_element_type=wide,
+        )
+        d_weights = jnp.einsum(
+            "BTKGH,BSKH->BKGTS", d_out, v, preferred_element_type=wide
+        )
+        d_scores = weights * (d_weights - drift[..., None])
+        more_q, more_k, more_trained = pull(d_scores)
+        d_trained = jax.tree.map(jnp.add, d_trained, more_trained)
+        return (d_q + more_q, d_trained), d_k + more_k, d_v
+
+      def skip(*same):
+        return same
+
+      carry, d_k, d_v = jax.lax.cond(visit, take_in, skip, carry, d_k, d_v)
+      return carry, (d_k, d_v)
+
+    start = jnp.zeros(q.shape, wide), d_trained
+    (d_q, d_trained), (d_keys, d_values) = jax.lax.scan(
+        key_block, start, (key, value, d_keys, d_values, keys, visited)
+    )
+    return (d_keys, d_values, d_trained), d_q.astype(q.dtype)
+
+  start = (
+      jnp.zeros(key.shape, wide),
+      jnp.zeros(value.shape, wide),
+      jax.tree.map(jnp.zeros_like, trained),
+  )
+  (d_keys, d_values, d_trained), d_query = jax.lax.scan(
+      query_block, start,
+      (query, queries, visits, mixed, log_total, d_mixed),
+  )
+  return (
+      d_query, d_keys.astype(key.dtype), d_values.astype(value.dtype),
+      d_trained, None,
+  )
+
+
+_attend_blocks.defvjp(_attend_forward, _attend_backward)

@@ -1,0 +1,247 @@
+"""Attention against a reference in NumPy, float64, and its paths' equality."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlit_jax.models import attention, attention_xla
+
+BATCH, HEADS, KV_HEADS, HEAD_DIM, BUCKETS = 2, 4, 2, 8, 6
+SCALE = 0.4
+
+
+def make(length, keys=None, seed=0):
+  """Random queries, keys, values, a table for the bias."""
+  rng = np.random.default_rng(seed)
+  keys = keys or length
+  return {
+      "query": rng.standard_normal((BATCH, length, HEADS, HEAD_DIM)),
+      "key": rng.standard_normal((BATCH, keys, KV_HEADS, HEAD_DIM)),
+      "value": rng.standard_normal((BATCH, keys, KV_HEADS, HEAD_DIM)),
+      "table": rng.standard_normal((HEADS, BUCKETS)),
+  }
+
+
+def rows(length):
+  return np.broadcast_to(np.arange(length, dtype=np.int32), (BATCH, length))
+
+
+def packed(length):
+  """Positions and segments of two rows that hold several sequences."""
+  segments = np.zeros((BATCH, length), np.int32)
+  positions = np.zeros((BATCH, length), np.int32)
+  for row, sizes in enumerate(([7, 1, length - 11], [3, length // 2])):
+    begin = 0
+    for segment, size in enumerate(sizes, 1):
+      segments[row, begin : begin + size] = segment
+      positions[row, begin : begin + size] = np.arange(size)
+      begin += size
+  return positions, segments  # what is left is padding
+
+
+def reference(arrays, how):
+  """Query by query and head by head, in float64."""
+  positions, key_positions = how["query_positions"], how["key_positions"]
+  out = np.zeros(arrays["query"].shape)
+  for b, t, n in np.ndindex(*out.shape[:3]):
+    distance = positions[b, t] - key_positions[b].astype(int)
+    seen = np.ones(len(distance), bool)
+    if how.get("causal", True):
+      seen &= distance >= 0
+    if how.get("window") is not None:
+      seen &= distance < how["window"]
+    if how.get("query_segments") is not None:
+      seen &= how["key_segments"][b] == how["query_segments"][b, t]
+    if not seen.any():
+      continue
+    kv_head = n // (HEADS // KV_HEADS)
+    scores = SCALE * arrays["key"][b, :, kv_head] @ arrays["query"][b, t, n]
+    if how.get("softcap"):
+      scores = how["softcap"] * np.tanh(scores / how["softcap"])
+    if how.get("bias"):
+      scores = scores + arrays["table"][n, np.abs(distance) % BUCKETS]
+    weights = np.where(seen, np.exp(scores - scores[seen].max()), 0)
+    out[b, t, n] = weights / weights.sum() @ arrays["value"][b, :, kv_head]
+  return out
+
+
+@functools.partial(jax.jit, static_argnames=("path", "causal", "softcap"))
+def attend(arrays, how, bias, path, causal=True, softcap=None):
+  """Of arrays alone, so that it has a gradient; `bias` True: uses the table."""
+  table = arrays["table"]
+
+  def buckets(positions, key_positions):
+    distance = jnp.abs(positions[:, :, None] - key_positions[:, None, :])
+    return jnp.moveaxis(table[:, distance % BUCKETS], 0, 1)
+
+  return attention.attend(
+      arrays["query"], arrays["key"], arrays["value"], **how, causal=causal,
+      softcap=softcap, bias=None if bias is None else buckets, scale=SCALE,
+      path=path,
+  )
+
+
+def call(arrays, how, path):
+  how = dict(how)
+  fixed = {k: how.pop(k) for k in ("causal", "softcap") if k in how}
+  bias = how.pop("bias", None)
+  return attend(arrays, how, bias, path=path, **fixed)
+
+
+def cases():
+  length = 37  # no multiple of the block
+  whole = {"query_positions": rows(length), "key_positions": rows(length)}
+  positions, segments = packed(length)
+  pack = {
+      "query_positions": positions, "key_positions": positions,
+      "query_segments": segments, "key_segments": segments,
+  }
+  cached = {
+      "query_positions": np.asarray([[9, 10, 11], [30, 31, 32]], np.int32),
+      "key_positions": rows(37),
+  }
+  ones = np.ones((BATCH, 5), np.int32)
+  cross = {
+      "query_positions": rows(5), "key_positions": rows(length),
+      "query_segments": ones * [[1], [2]], "key_segments": segments,
+  }
+  return {
+      "causal": (length, whole),
+      "whole blocks": (32, {
+          "query_positions": rows(32), "key_positions": rows(32)
+      }),
+      "bidirectional": (length, whole | {"causal": False}),
+      "window": (length, whole | {"window": np.int32(5)}),
+      "soft cap": (length, whole | {"softcap": 1.5}),
+      "bias": (length, whole | {"bias": True}),
+      "packed": (length, pack),
+      "everything": (length, pack | {
+          "window": np.int32(9), "softcap": 2.0, "bias": True
+      }),
+      "packed, bidirectional, bias": (
+          length, pack | {"causal": False, "bias": True}
+      ),
+      "cache": (3, cached | {"window": np.int32(20)}),
+      "cross": (5, cross | {"causal": False}),
+      # The second row's queries are of a segment that no key has.
+      "no key": (5, cross | {
+          "causal": False, "query_segments": ones * [[1], [9]]
+      }),
+  }
+
+
+CASES = cases()
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+  monkeypatch.setattr(attention_xla, "BLOCK", 8)
+
+
+@pytest.mark.parametrize("path", ["plain", "blockwise"])
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_slopes_are_the_references(name, path):
+  length, how = CASES[name]
+  arrays = make(length, how["key_positions"].shape[1])
+  mixed = call(arrays, how, path)
+  expected = reference(arrays, how)
+  np.testing.assert_allclose(mixed, expected, rtol=2e-5, atol=2e-6)
+  # The slope of a random projection along a random direction, by differences.
+  rng = np.random.default_rng(1)
+  onto = rng.standard_normal(mixed.shape)
+  along = {k: rng.standard_normal(a.shape) for k, a in arrays.items()}
+  step = 1e-5
+
+  def moved(sign):
+    arrays_ = {k: a + sign * step * along[k] for k, a in arrays.items()}
+    return np.sum(onto * reference(arrays_, how))
+
+  slope = (moved(1) - moved(-1)) / (2 * step)
+  gradient = jax.grad(lambda a: jnp.sum(onto * call(a, how, path)))(arrays)
+  found = sum(np.sum(gradient[k] * along[k]) for k in arrays)
+  np.testing.assert_allclose(found, slope, rtol=2e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_blockwise_has_the_gradient_of_plain(name):
+  length, how = CASES[name]
+  arrays = make(length, how["key_positions"].shape[1])
+  onto = np.random.default_rng(2).standard_normal(arrays["query"].shape)
+
+  def gradient(path):
+    return jax.grad(lambda a: jnp.sum(onto * call(a, how, path)))(arrays)
+
+  for name, (a, b) in jax.tree.map(
+      lambda *pair: pair, gradient("plain"), gradient("blockwise"),
+      is_leaf=lambda x: isinstance(x, jax.Array),
+  ).items():
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def temporary_bytes(path, length, softcap):
+  arrays = make(length)
+  how = CASES["causal"][1] | {
+      "query_positions": rows(length), "key_positions": rows(length),
+      "softcap": softcap, "bias": True,
+  }
+  step = jax.jit(jax.grad(lambda a: jnp.sum(call(a, how, path) ** 2)))
+  return step.lower(arrays).compile().memory_analysis().temp_size_in_bytes
+
+
+def test_memory_is_linear_in_length(monkeypatch):
+  """Forward and backward, with soft cap and bias."""
+  monkeypatch.setattr(attention_xla, "BLOCK", 128)
+  short, long = (temporary_bytes("blockwise", n, 3.0) for n in (512, 2048))
+  assert long < 4.5 * short
+  whole = temporary_bytes("plain", 2048, 3.0)
+  assert whole > 4 * BATCH * HEADS * 2048**2 > 4 * long
+
+
+def test_queries_without_a_key_get_zeros_and_give_no_gradient():
+  length, how = CASES["no key"]
+  arrays = make(length, how["key_positions"].shape[1])
+  for path in ("plain", "blockwise"):
+    np.testing.assert_array_equal(call(arrays, how, path)[1], 0)
+    gradient = jax.grad(lambda a, path=path: jnp.sum(call(a, how, path)))(
+        arrays
+    )
+    for leaf in gradient.values():
+      assert np.all(np.isfinite(leaf))
+    for name in ("query", "key", "value"):
+      np.testing.assert_array_equal(gradient[name][1], 0)
+
+
+def test_bfloat16_stays_near_float32():
+  length, how = CASES["everything"]
+  wide = make(length)
+  narrow = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), wide)
+  exact = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), narrow)
+  for path in ("plain", "blockwise"):
+    mixed = call(narrow, how, path)
+    assert mixed.dtype == jnp.bfloat16
+    np.testing.assert_allclose(
+        mixed.astype(jnp.float32), call(exact, how, "plain"), atol=0.03
+    )
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"path": "flash"}, "no attention path 'flash'; there are ['blockwise"),
+        ({"query_segments": jnp.asarray(rows(8))}, "both, or none"),
+        ({"causal": False, "window": 4}, "wants causal=True"),
+    ],
+)
+def test_contradictions_are_refused(changes, message):
+  arrays = jax.tree.map(jnp.float32, make(8))
+  del arrays["table"]
+  places = jnp.asarray(rows(8))
+  with pytest.raises(ValueError) as error:
+    attention.attend(
+        **arrays, query_positions=places, key_positions=places, scale=1.0,
+        **changes,
+    )
+  assert message in str(error.value)
