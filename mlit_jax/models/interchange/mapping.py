@@ -8,6 +8,7 @@ their tensors one after the other. Neither ever holds more than a few tensors.
 import dataclasses
 import functools
 import itertools
+import math
 import os
 import pathlib
 import re
@@ -119,8 +120,15 @@ def load(
     )
   _check_names(files, groups, shapes)
   dtype = np.dtype(dtype)
+
+  def piece_size(group):
+    return max(
+        math.prod(shapes[path].shape[group.stacked :]) for path in group.paths
+    )
+
   params = {}
-  for group in groups:
+  # The largest tensors while the least lies beside them.
+  for group in sorted(groups, key=piece_size, reverse=True):
     arrays = _load_group(files, group, shapes, where, dtype)
     for path, array in zip(group.paths, arrays, strict=True):
       _set(params, path, array)

@@ -13,6 +13,7 @@ import safetensors
 from mlit_jax.models.interchange.stored import (
     CheckpointError,
     Stored,
+    unique,
     unreadable,
 )
 
@@ -33,13 +34,13 @@ def tensors(path: pathlib.Path) -> dict[str, Stored]:
       holds numbers of a kind that is not read here.
   """
   try:
-    # The library checks sizes, offsets and the file's length, ...
-    with safetensors.safe_open(path, framework="numpy"):
-      pass
-    # ... but does not tell the offsets.
     with open(path, "rb") as file:
+      # The library checks sizes, offsets and the file's length, but does not
+      # tell the offsets.
+      with safetensors.safe_open(path, framework="numpy"):
+        pass
       length = int.from_bytes(file.read(8), "little")
-      header = json.loads(file.read(length), object_pairs_hook=_unique)
+      header = json.loads(file.read(length), object_pairs_hook=unique)
   except OSError as e:
     raise unreadable(path, e) from None
   except (safetensors.SafetensorError, ValueError) as e:
@@ -99,12 +100,3 @@ def _write_one(file: BinaryIO, name: str, expected, value: np.ndarray) -> None:
         f" {(value.dtype, value.shape)}"
     )
   file.write(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
-
-
-def _unique(pairs: list[tuple]) -> dict:
-  found = dict(pairs)
-  if len(found) < len(pairs):
-    names = [name for name, _ in pairs]
-    twice = next(name for name in names if names.count(name) > 1)
-    raise ValueError(f"{twice!r} stands there twice")
-  return found

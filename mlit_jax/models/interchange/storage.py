@@ -12,10 +12,11 @@ from typing import Protocol
 import numpy as np
 
 from mlit_jax import records
-from mlit_jax.models.interchange import safetensors_file
+from mlit_jax.models.interchange import safetensors_file, torch_file
 from mlit_jax.models.interchange.stored import (
     CheckpointError,
     Stored,
+    unique,
     unreadable,
 )
 
@@ -23,7 +24,10 @@ __all__ = ["CheckpointError", "TensorFiles", "Tensors", "cast", "save"]
 
 WEIGHTS = "model.safetensors"
 _INDEX = ".index.json"
-_READERS = {WEIGHTS: safetensors_file.tensors}
+_READERS = {
+    WEIGHTS: safetensors_file.tensors,
+    "pytorch_model.bin": torch_file.tensors,
+}
 _FLOATS = tuple(
     np.dtype(name) for name in ("float64", "float32", "float16", "bfloat16")
 )
@@ -138,11 +142,13 @@ def _read_shards(index: pathlib.Path, read) -> dict[str, Stored]:
 def _read_index(path: pathlib.Path) -> dict[str, str]:
   """{tensor: file}; every file is one beside the index."""
   try:
-    index = json.loads(path.read_text(encoding="utf-8"))
+    index = json.loads(
+        path.read_text(encoding="utf-8"), object_pairs_hook=unique
+    )
   except OSError as e:
     raise unreadable(path, e) from None
   except (ValueError, RecursionError) as e:
-    raise CheckpointError(f"{path}: not JSON ({e})") from None
+    raise CheckpointError(f"{path}: damaged ({e})") from None
   places = index.get("weight_map") if isinstance(index, dict) else None
   if not isinstance(places, dict) or not places:
     raise CheckpointError(f"{path}: no 'weight_map' of tensors to files")

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import pathlib
+from typing import Any
 
 import ml_dtypes  # noqa: F401  NumPy knows bfloat16 by its name from here on.
 import numpy as np
@@ -75,3 +76,13 @@ class Stored:
 def unreadable(path: str | os.PathLike, error: OSError) -> CheckpointError:
   """The error for a file that the system does not let us read."""
   return CheckpointError(f"{path}: cannot be read: {error.strerror or error}")
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  """A hook for json.loads: a key that stands twice is a ValueError."""
+  found = dict(pairs)
+  if len(found) < len(pairs):
+    names = [name for name, _ in pairs]
+    twice = next(name for name in names if names.count(name) > 1)
+    raise ValueError(f"{twice!r} stands there twice")
+  return found

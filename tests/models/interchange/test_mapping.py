@@ -1,6 +1,10 @@
 """Loading fills each device's shard; saving gives the same tensors back."""
 
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import ml_dtypes
@@ -13,7 +17,7 @@ from mlit_jax.models.interchange import mapping
 from mlit_jax.models.interchange.mapping import Group
 from mlit_jax.models.interchange.storage import CheckpointError, TensorFiles
 
-LAYERS, EXPERTS = 3, 2
+LAYERS, EXPERTS = 3, 4
 
 
 def turn(w):
@@ -138,12 +142,13 @@ def refused(files):
 def test_tensors_that_do_not_fit_are_named(tensors, tmp_path):
   short = {n: t for n, t in tensors.items() if not n.startswith("h.2")}
   assert refused(write(tmp_path, short)) == (
-      "no tensor 'h.2.fused', 'h.2.e.0.up', 'h.2.e.1.up'"
+      "no tensor 'h.2.fused', 'h.2.e.0.up', 'h.2.e.1.up', 'h.2.e.2.up',"
+      " 'h.2.e.3.up'"
   )
   none = {"other": tensors["wte"]}
   assert refused(write(tmp_path, none)) == (
       "no tensor 'wte', 'h.0.fused', 'h.1.fused', 'h.2.fused', 'h.0.e.0.up'"
-      " and 5 more"
+      " and 11 more"
   )
   more = tensors | {"h.3.fused": tensors["h.0.fused"], "bias": np.zeros(3)}
   assert refused(write(tmp_path, more)) == "surplus tensor 'bias', 'h.3.fused'"
@@ -183,3 +188,113 @@ def test_groups_that_cannot_be_meant_are_refused(tensors, tmp_path):
     mapping.load(
         write(tmp_path, tensors), GROUPS[1:], ABSTRACT, ONE, np.float32
     )
+
+
+# On eight devices: every axis cut somewhere, one parameter not at all.
+_ON_EIGHT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import jax, numpy as np
+import test_mapping as t
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+
+assert jax.device_count() == 8
+mesh = Mesh(np.reshape(jax.devices(), (2, 4)), ("x", "y"))
+specs = {
+    "embedding": P("y", "x"),
+    "blocks": {"a": P(), "b": P(None, "x"), "moe": {"up": P(None, "x", "y")}},
+}
+place = lambda specs: jax.tree.map(lambda s: NamedSharding(mesh, s), specs)
+files = t.TensorFiles(sys.argv[2])
+alone = t.load(files)
+spread = t.load(files, shardings=place(specs))
+for (path, one), (_, many) in zip(
+    jax.tree_util.tree_leaves_with_path(alone),
+    jax.tree_util.tree_leaves_with_path(spread),
+):
+  np.testing.assert_array_equal(one, many)
+  shapes = {s.data.shape for s in many.addressable_shards}
+  print(jax.tree_util.keystr(path, simple=True, separator="/"), *shapes)
+  for shard in many.addressable_shards:
+    np.testing.assert_array_equal(shard.data, one[shard.index])
+"""
+
+
+def test_each_device_gets_its_part(tensors, tmp_path):
+  write(tmp_path, tensors)
+  flags = "--xla_force_host_platform_device_count=8"
+  done = subprocess.run(
+      [sys.executable, "-c", _ON_EIGHT, pathlib.Path(__file__).parent,
+       tmp_path],
+      capture_output=True, text=True,
+      env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.splitlines() == [
+      "blocks/a (3, 2, 5)",
+      "blocks/b (3, 1, 2, 5)",
+      "blocks/moe/up (3, 2, 1, 6)",
+      "embedding (2, 2)",
+  ]
+
+
+def big_groups():
+  return (
+      Group((("blocks", "w"),), ("h.{layer}.w",), same, same),
+      Group((("embedding",),), ("wte",), same, same),
+  )
+
+
+def big_shapes(layers=20, width=1024):
+  """100 MB: twenty layers of 4 MB and an embedding of 17 MB."""
+  shapes = {
+      "blocks": {"w": (layers, width, width)}, "embedding": (4 * width, width),
+  }
+  return jax.tree.map(
+      lambda shape: jax.ShapeDtypeStruct(shape, np.float32),
+      shapes,
+      is_leaf=lambda x: isinstance(x, tuple),
+  )
+
+
+# A small model first: compiling takes memory of its own.
+_PEAK = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_mapping as t
+def peak():
+  for line in open("/proc/self/status"):
+    if line.startswith("VmHWM"):
+      return int(line.split()[1]) * 1024 // 1000**2
+for directory, shapes in zip(
+    sys.argv[2:], (t.big_shapes(2, 8), t.big_shapes()), strict=True
+):
+  before = peak()
+  loaded = t.mapping.load(
+      t.TensorFiles(directory), t.big_groups(), shapes, t.ONE, "float32"
+  )
+print(peak() - before)
+"""
+
+
+def test_memory_is_the_model_s_whatever_the_number_of_files(tmp_path):
+  def save(name, shapes, limit):
+    params = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes)
+    directory = tmp_path / name
+    directory.mkdir()
+    mapping.save(directory, big_groups(), params, "float32", limit)
+    return directory
+
+  small = save("small", big_shapes(2, 8), 10**9)
+  peaks = []
+  for name, limit, files in (("one", 10**9, 1), ("many", 1, 21)):
+    directory = save(name, big_shapes(), limit)
+    assert len(list(directory.glob("*.safetensors"))) == files
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK, pathlib.Path(__file__).parent, small,
+         directory],
+        capture_output=True, text=True, check=True,
+    )
+    peaks.append(int(done.stdout))
+  # 100 MB of model; everything read and kept would be 200.
+  assert max(peaks) < 150 and abs(peaks[0] - peaks[1]) < 20, peaks
