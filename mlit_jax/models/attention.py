@@ -6,8 +6,10 @@ G = N/K, H head dim.
 
 from jaxtyping import Array, Float, Int
 
-from mlit_jax.models import attention_xla
+from mlit_jax.models import attention_kernels, attention_paths, attention_xla
 from mlit_jax.models.attention_xla import Bias, Rule, Tokens
+
+PATHS = ("plain", "blockwise", *attention_paths.KERNELS.values())
 
 
 def attend(
@@ -21,6 +23,7 @@ def attend(
     key_segments: Int[Array, "B S"] | None = None,
     causal: bool = True,
     window: int | Int[Array, ""] | None = None,
+    window_values: tuple[int, ...] | None = None,
     softcap: float | None = None,
     bias: Bias | None = None,
     scale: float,
@@ -44,36 +47,68 @@ def attend(
     causal: a query sees no key at a later position.
     window: a query sees the `window` latest positions only, its own included;
       wants `causal`. May be traced: layers of one scan may differ.
+    window_values: all that a traced window may be, which lets splash have it;
+      one not shorter than the row is none.
     softcap: c of c * tanh(x / c) (Gemma 2), or None.
     bias: from positions of a block's queries and keys to what is added to
       their scores (ALiBi, T5's buckets). It may close over arrays, and
       gradients reach them, but must not call a flax module.
     scale: of the scores.
-    path: "plain" (holds all T x S scores), "blockwise", or "auto", which takes
-      the first where the scores are no more than one block of the second.
+    path: one of PATHS, or "auto": what `attention_paths.choose` says
+      (docs/attention.md).
 
   Raises:
-    ValueError: contradictory arguments, or an unknown path.
+    ValueError: contradictory arguments, an unknown path, or one that cannot
+      compute this.
   """
   if (query_segments is None) != (key_segments is None):
     raise ValueError("give query_segments and key_segments both, or none")
   if window is not None and not causal:
     raise ValueError("a window looks back: it wants causal=True")
+  case = attention_paths.Case(
+      query.shape[1], key.shape[1], query.shape[3], query.dtype.name, causal,
+      query_segments is not None, _kind(window, window_values),
+      softcap is not None, bias is not None,
+  )
+  device = attention_paths.current_device()
   if path == "auto":
-    scores = query.shape[1] * key.shape[1]
-    path = "plain" if scores <= attention_xla.BLOCK**2 else "blockwise"
-  paths = {
-      "plain": attention_xla.plain, "blockwise": attention_xla.blockwise,
-  }
-  if path not in paths:
-    raise ValueError(f"no attention path {path!r}; there are {sorted(paths)}")
+    path, _ = attention_paths.choose(case, device)
+  elif path not in PATHS:
+    raise ValueError(f"no attention path {path!r}; there are {PATHS}")
+  elif path not in ("plain", "blockwise") and (
+      reason := attention_paths.refusal(path, case, device)
+  ):
+    raise ValueError(f"attention path {path!r} cannot do this: {reason}")
+  queries = Tokens(query_positions, query_segments)
+  keys = Tokens(key_positions, key_segments)
+  if path == "cudnn":
+    return attention_kernels.cudnn(
+        query, key, value, queries, keys, causal=causal, window=window,
+        scale=scale,
+    )
+  if path == "splash":
+    return attention_kernels.splash(
+        query, key, value, queries, keys, causal=causal, window=window,
+        window_values=window_values, softcap=softcap, scale=scale,
+    )
   batch, length, heads, head_dim = query.shape
-  kv_heads = key.shape[2]
-  grouped = query.reshape(batch, length, kv_heads, heads // kv_heads, head_dim)
-  mixed = paths[path](
-      grouped * scale, key, value,
-      Tokens(query_positions, query_segments),
-      Tokens(key_positions, key_segments),
-      window, Rule(causal, softcap, bias),
+  groups = heads // key.shape[2]
+  grouped = query.reshape(batch, length, -1, groups, head_dim) * scale
+  run = attention_xla.plain if path == "plain" else attention_xla.blockwise
+  mixed = run(
+      grouped, key, value, queries, keys, window, Rule(causal, softcap, bias)
   )
   return mixed.reshape(query.shape)
+
+
+def _kind(window, values):
+  """What attention_paths.Case calls a window."""
+  if window is None:
+    return "none"
+  if isinstance(window, int):
+    return "fixed"
+  return "traced" if values is None else "one of"
+
+
+if __name__ == "__main__":
+  print(attention_paths.page(), end="")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
-BLOCK = 512  # queries and keys of a block
+BLOCK = 256  # queries and keys of a block
 CONTEXT = "attention_context"  # what remat policies may save: models/remat.py
 _HIDDEN = -1e30  # score of a key that is not visible
 _LOWEST = -1e29  # least maximum of a row: exp(_HIDDEN - _LOWEST) is 0
