@@ -57,6 +57,7 @@ setuptools.setup(
         "tensorflow",
         "tensorflow-datasets",
         "tensorflow-text",
+        "tensorstore",
     ],
     extras_require={
         "gpu": ["jax[cuda13]"],

@@ -20,7 +20,7 @@ def replacing(directory: str | os.PathLike) -> Iterator[pathlib.Path]:
   Yields:
     The temporary directory to write into.
   """
-  directory = pathlib.Path(directory)
+  directory = pathlib.Path(directory).absolute()
   temporary = directory.with_name(f".{directory.name}.tmp")
   shutil.rmtree(temporary, ignore_errors=True)
   temporary.mkdir(parents=True)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlit_jax.models.interchange import storage
-from mlit_jax.models.interchange.storage import CheckpointError, TensorFiles
+from mlit_jax.models.interchange.storage import Checkpoint, CheckpointError
 
 # Buffers that older checkpoints carry although they follow from the config.
 _NOT_WEIGHTS = re.compile(
@@ -79,7 +79,7 @@ def _axes(name: str) -> tuple[str, ...]:
 
 
 def load(
-    files: TensorFiles,
+    files: Checkpoint,
     groups: Sequence[Group],
     abstract_params: Any,
     shardings: Any,
@@ -118,7 +118,7 @@ def load(
         f"the groups make {sorted(set(made) ^ set(shapes))} and the model"
         " does not, or the other way round, or one twice"
     )
-  _check_names(files, groups, shapes)
+  check(files, groups, abstract_params)
   dtype = np.dtype(dtype)
 
   def piece_size(group):
@@ -198,8 +198,17 @@ def _holds(index: tuple[slice, ...], place: tuple[int, ...]) -> bool:
   )
 
 
-def _check_names(files, groups, shapes) -> None:
-  """Raises CheckpointError unless every tensor is there and has its shape."""
+def check(
+    files: Checkpoint, groups: Sequence[Group], abstract_params: Any
+) -> None:
+  """Raises CheckpointError unless the tensors are those that are wanted.
+
+  Args:
+    files: the checkpoint.
+    groups: how its tensors make our parameters.
+    abstract_params: nested dicts with the parameters' shapes at the leaves.
+  """
+  shapes = _flatten(abstract_params)
   wanted, single = {}, []
   for group in groups:
     full = [tuple(shapes[path].shape) for path in group.paths]

@@ -20,7 +20,9 @@ from mlit_jax.models.interchange.stored import (
     unreadable,
 )
 
-__all__ = ["CheckpointError", "TensorFiles", "Tensors", "cast", "save"]
+__all__ = [
+    "Checkpoint", "CheckpointError", "TensorFiles", "Tensors", "cast", "save",
+]
 
 WEIGHTS = "model.safetensors"
 _INDEX = ".index.json"
@@ -49,8 +51,29 @@ class Tensors(Protocol):
     """The tensor itself."""
 
 
+class Checkpoint(Tensors, Protocol):
+  """Tensors of a checkpoint, which its errors can name.
+
+  Attributes:
+    path: its directory, or the file that says what is in it.
+  """
+
+  path: pathlib.Path
+
+  def file(self, name: str) -> pathlib.Path:
+    """Where a tensor lies."""
+
+  def equal(self, name: str, other: str) -> bool:
+    """Whether two tensors are the same, bit for bit."""
+
+
 class TensorFiles:
-  """The tensors of a directory; only headers are read when it is opened."""
+  """The tensors of a directory; only headers are read when it is opened.
+
+  Attributes:
+    directory: as given.
+    path: the single file, or the index.
+  """
 
   def __init__(self, directory: str | os.PathLike):
     """Finds the files and reads their headers.

@@ -100,8 +100,8 @@ def tensors(path: pathlib.Path) -> dict[str, Stored]:
     raise _no_zip(path, e) from None
   # What a parser says to a stream that makes no sense.
   except (
-      LookupError, MemoryError, OverflowError, RuntimeError, TypeError,
-      ValueError, struct.error,
+      EOFError, LookupError, MemoryError, OverflowError, RuntimeError,
+      TypeError, ValueError, struct.error,
   ) as e:
     raise CheckpointError(f"{path}: damaged ({e})") from None
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import random
 import struct
 import zipfile
 
@@ -210,6 +211,25 @@ def test_a_file_cut_off_after_opening_is_refused(tmp_path):
   path.write_bytes(path.read_bytes()[: found.offset + 8])
   with pytest.raises(CheckpointError, match="cut off in tensor 'w'"):
     found.read("w")
+
+
+def test_no_damage_brings_another_error(tmp_path):
+  """Whatever byte is changed: read, or refused."""
+  whole = write(tmp_path, state_dict(w=tensor(), v=tensor((2, 3), (3, 1))))
+  whole = whole.read_bytes()
+  rng = random.Random(0)
+  refused_ = 0
+  for at in range(len(whole)):
+    changed = bytearray(whole)
+    changed[at] = rng.choice([0, 255, rng.randrange(256)])
+    path = tmp_path / "changed.bin"
+    path.write_bytes(changed)
+    try:
+      for key, stored in torch_file.tensors(path).items():
+        stored.read(key)
+    except CheckpointError:
+      refused_ += 1
+  assert len(whole) / 2 < refused_ < len(whole)
 
 
 @pytest.mark.torch
