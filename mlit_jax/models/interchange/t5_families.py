@@ -29,6 +29,7 @@ ARCHITECTURES = {
 }
 # T5's padding starts the output, too.
 TOKEN_IDS = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+_CONFIG = "config.json"
 _EMBEDDING, _HEAD = "shared.weight", "lm_head.weight"
 _FIELDS = {
     "vocab_size": "vocab_size",
@@ -66,13 +67,24 @@ _IGNORED = frozenset({
 })
 
 
+def describes(directory: str | os.PathLike) -> bool:
+  """Whether a directory's config.json is one of a T5."""
+  try:
+    return _read_json(pathlib.Path(directory) / _CONFIG)["model_type"] in (
+        ARCHITECTURES
+    )
+  except (CheckpointError, LookupError, TypeError):
+    return False
+
+
 def load_config(directory: str | os.PathLike) -> EncoderDecoderConfig:
-  """Reads config.json and looks into the files for a head.
+  """Reads config.json, and looks into the files for a head.
 
   Raises:
     CheckpointError: names the file and the field.
   """
-  return _read(directory, TensorFiles(directory))
+  path = pathlib.Path(directory) / _CONFIG
+  return read_config(_read_json(path), path, TensorFiles(directory))
 
 
 def load(
@@ -85,10 +97,10 @@ def load(
   Raises:
     CheckpointError: names the file, and the field or the tensor.
   """
-  files = TensorFiles(directory)
-  config = _read(directory, files)
+  config = load_config(directory)
   return config, mapping.load(
-      files, groups(config), shapes(config), shardings or local(), dtype
+      TensorFiles(directory), groups(config), abstract_params(config),
+      shardings or local(), dtype,
   )
 
 
@@ -114,11 +126,11 @@ def save(
   with exchange.replacing(directory) as temporary:
     mapping.save(temporary, groups(config), params, dtype, max_shard_bytes)
     values = write_config(config) | {"dtype": jnp.dtype(dtype).name}
-    records.write_json(temporary / "config.json", values | dict(token_ids))
+    records.write_json(temporary / _CONFIG, values | dict(token_ids))
     records.write_json(temporary / "generation_config.json", dict(token_ids))
 
 
-def shapes(config: EncoderDecoderConfig) -> dict:
+def abstract_params(config: EncoderDecoderConfig) -> dict:
   """The parameters' shapes."""
   made = jax.eval_shape(lambda: encoder_decoder.init_params(config, 0))
   return nn.meta.unbox(made)
@@ -129,63 +141,74 @@ def local() -> jax.sharding.Sharding:
   return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
 
-def _read(directory, files) -> EncoderDecoderConfig:
-  path = pathlib.Path(directory) / "config.json"
+def _read_json(path: pathlib.Path) -> Any:
   try:
-    values = json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8"))
   except OSError as e:
     raise CheckpointError(f"{path}: cannot be read: {e.strerror}") from None
-  except ValueError as e:
+  except (ValueError, RecursionError) as e:
     raise CheckpointError(f"{path}: not JSON ({e})") from None
-  try:
-    return read_config(values, files)
-  except CheckpointError as e:
-    raise CheckpointError(f"{path}: {e}") from None
 
 
 def read_config(
-    values: Any, files: TensorFiles | None = None
+    values: Any, path: pathlib.Path, files: TensorFiles | None = None
 ) -> EncoderDecoderConfig:
   """The config that a config.json describes.
 
   Args:
-    values: its content; model_type is one of ARCHITECTURES.
-    files: the tensors beside it (storage.TensorFiles), which say whether the
-      head is the embedding. None: `tie_word_embeddings` says so.
+    values: its content.
+    path: where it is, for errors.
+    files: the tensors beside it, which tell whether the head is the embedding.
+      None: `tie_word_embeddings` tells.
 
   Raises:
-    CheckpointError: a field is missing, unknown or has a value that is not
+    CheckpointError: a field is missing, unknown, or has a value that is not
       computed here.
   """
+  try:
+    fields = _read_fields(values)
+    if files is not None:
+      tied, names = fields["tie_embeddings"], files.names()
+      apart = _EMBEDDING in names and _HEAD in names
+      fields["tie_embeddings"] = not apart or (
+          tied and files.equal(_HEAD, _EMBEDDING)
+      )
+    return EncoderDecoderConfig(**fields)
+  except CheckpointError:
+    raise
+  except ValueError as e:
+    raise CheckpointError(f"{path}: {e}") from None
+
+
+def _read_fields(values: Any) -> dict[str, Any]:
+  """Our fields; ValueError names one of theirs."""
   family = values.get("model_type") if isinstance(values, dict) else None
   if family not in ARCHITECTURES:
-    raise CheckpointError(
-        f"model_type={family!r} is none of {list(ARCHITECTURES)}"
-    )
+    raise ValueError(f"model_type={family!r} is none of {list(ARCHITECTURES)}")
   for name in _REQUIRED:
     if values.get(name) is None:
-      raise CheckpointError(f"no field {name!r}; add it")
-  fields = {}
+      raise ValueError(f"no field {name!r}; add it")
+  fields = {"family": family}
   for name, value in values.items():
     if name in _FIELDS:
       if value is not None:
         fields[_FIELDS[name]] = value
     elif name in _FIXED:
       if value != _FIXED[name]:
-        raise CheckpointError(
+        raise ValueError(
             f"{name}={value!r} is not supported, only {_FIXED[name]!r}"
         )
     elif name not in _TOGETHER | _IGNORED:
-      raise CheckpointError(
+      raise ValueError(
           f"unknown field {name!r} (= {value!r}): it may change what the model"
           " computes; remove it if it does not"
       )
   fields.setdefault("num_decoder_layers", fields["num_encoder_layers"])
 
   default = "relu" if family == "t5" else "gated-gelu"
-  kind = values.get("feed_forward_proj") or default
+  kind = values.get("feed_forward_proj", default)
   if kind not in _GATED:
-    raise CheckpointError(
+    raise ValueError(
         f"feed_forward_proj={kind!r} is not supported, only {list(_GATED)}"
     )
   gated = _GATED[kind]
@@ -193,29 +216,19 @@ def read_config(
       ("is_gated_act", gated), ("dense_act_fn", _ACTIVATIONS[gated]),
   ):
     if values.get(name, implied) != implied:
-      raise CheckpointError(
+      raise ValueError(
           f"{name}={values[name]!r} contradicts feed_forward_proj={kind!r}"
       )
 
   tied = values.get("tie_word_embeddings") is not False
-  scaled = False
-  if family == "umt5":
-    scaled = tied
-  elif family == "t5":
+  scaled = tied and family != "mt5"
+  if family == "t5":
     scaled = values.get("scale_decoder_outputs", tied)
-  elif values.get("scale_decoder_outputs"):
-    raise CheckpointError("scale_decoder_outputs=True: an mt5 does not scale")
-  if files is not None:
-    names = set(files.names())
-    apart = {_EMBEDDING, _HEAD} <= names
-    tied = not apart or (tied and files.equal(_HEAD, _EMBEDDING))
-  try:
-    return EncoderDecoderConfig(
-        family=family, gated_mlp=gated, tie_embeddings=tied,
-        scale_logits=scaled, **fields,
-    )
-  except ValueError as e:
-    raise CheckpointError(str(e)) from None
+  elif "scale_decoder_outputs" in values:
+    raise ValueError(f"scale_decoder_outputs is no field of an {family}")
+  return fields | {
+      "gated_mlp": gated, "tie_embeddings": tied, "scale_logits": scaled,
+  }
 
 
 def write_config(config: EncoderDecoderConfig) -> dict[str, Any]:
