@@ -37,12 +37,15 @@ class Leaf:
     return math.prod(self.shape)
 
 
-def arrays(directory: str | os.PathLike, root: str) -> dict:
+def arrays(
+    directory: str | os.PathLike, root: str, kept: int = _KEPT
+) -> dict:
   """Opens the arrays under one key of a saved tree.
 
   Args:
     directory: of the saved item, e.g. <step>/state; it holds _METADATA.
     root: the tree's first key, e.g. `params`.
+    kept: the number of arrays last read that stay in memory.
 
   Returns:
     Nested dicts with a `Leaf` per array.
@@ -88,9 +91,14 @@ def arrays(directory: str | os.PathLike, root: str) -> dict:
     }
     return call(name, lambda: tensorstore.open(spec, open=True, read=True))
 
-  @functools.lru_cache(maxsize=_KEPT)
+  held: dict[str, np.ndarray] = {}
+
   def read(name):
-    return call(name, stores[name].read)
+    if name not in held:
+      if len(held) == kept:  # first, so that there is never one more
+        del held[next(iter(held))]
+      held[name] = call(name, stores[name].read)
+    return held[name]
 
   stores: dict[str, Any] = {}
   tree: dict = {}

@@ -64,7 +64,7 @@ class Tensors:
     if (self.path / t5x_msgpack.FILE).is_file():
       tree = t5x_msgpack.arrays(self.path)
     elif (self.path / _ORBAX).is_dir():
-      tree = orbax_file.arrays(self.path / _ORBAX, "target")
+      tree = orbax_file.arrays(self.path / _ORBAX, "target", kept=1)
     else:
       steps = sorted(p.name for p in self.path.glob("checkpoint_*"))
       raise CheckpointError(
@@ -114,7 +114,8 @@ class Tensors:
       CheckpointError: there is none of that name, or it is damaged.
     """
     array, index = self._find(name)
-    return np.asarray(array[index])
+    # One layer must not keep the memory of all.
+    return np.ascontiguousarray(array[index])
 
   def equal(self, name: str, other: str) -> bool:
     """Whether one is a copy of the other: T5X writes none."""

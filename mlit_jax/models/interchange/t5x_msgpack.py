@@ -54,10 +54,13 @@ def arrays(directory: pathlib.Path) -> dict:
     raise CheckpointError(f"{path}: no 'optimizer' with a 'target'")
 
   stores: dict[str, Any] = {}
+  kept: dict[str, np.ndarray] = {}  # for the layers of one scanned array
 
-  @functools.lru_cache(maxsize=1)  # the layers of a scanned array
   def read(name):
-    return _bfloat16(_wait(directory, name, stores[name].read))
+    if name not in kept:
+      kept.clear()  # first, so that there are never two
+      kept[name] = _bfloat16(_wait(directory, name, stores[name].read))
+    return kept[name]
 
   def convert(value, name):
     if isinstance(value, Mapping) and {"driver", "kvstore"} <= value.keys():

@@ -97,6 +97,15 @@ def test_every_layout_gives_the_same_parameters(tmp_path, writer, scanned):
   jax.eval_shape(lambda: model.apply({"params": params}, *(tokens,) * 4))
 
 
+def test_a_scanned_layer_does_not_keep_the_memory_of_all(tmp_path):
+  tree = make(scanned=True)
+  files = t5x.Tensors(write(tmp_path / "checkpoint_7", scan(tree)))
+  name = "encoder/layers_1/mlp/wo/kernel"
+  value = files.read(name)
+  assert value.base is None and value.shape == files.shape(name) == (F, D)
+  np.testing.assert_array_equal(value, tree[name])
+
+
 @pytest.mark.parametrize(
     "version, driver", [(2, "gcs"), (3, "gcs"), (3, "gfile")]
 )
