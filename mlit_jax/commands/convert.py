@@ -20,7 +20,8 @@ _UNITS = {
 def add_arguments(parser) -> None:
   parser.add_argument(
       "source", metavar="SRC", help="a Hugging Face directory (safetensors or"
-      " .bin), or the directory of a training checkpoint's step"
+      " .bin), a T5X checkpoint (checkpoint_<step>), or the directory of a"
+      " training checkpoint's step"
   )
   parser.add_argument(
       "destination", metavar="DST", help="the directory to make; it must not"
@@ -28,7 +29,8 @@ def add_arguments(parser) -> None:
   )
   parser.add_argument(
       "--like", metavar="DIR", help="a model directory whose config.json and"
-      " tokenizer a training checkpoint gets"
+      " tokenizer a training checkpoint gets; for T5X (default: T5's own"
+      " numbers) its family, largest distance, epsilon and token ids"
   )
   parser.add_argument(
       "--dtype", choices=_DTYPES, help="of the weights; default: as they are"

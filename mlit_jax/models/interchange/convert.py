@@ -17,9 +17,15 @@ from mlit_jax.models.interchange import (
     mapping,
     orbax_file,
     storage,
+    t5_families,
+    t5x,
 )
 from mlit_jax.models.interchange.family import abstract_params
-from mlit_jax.models.interchange.storage import CheckpointError, Tensors
+from mlit_jax.models.interchange.storage import (
+    CheckpointError,
+    TensorFiles,
+    Tensors,
+)
 
 # What stands beside the weights and has no code in it.
 _BESIDE = (
@@ -107,8 +113,8 @@ def convert(
 
 
 def _unknown(source: pathlib.Path) -> str:
-  names = " or ".join(layout.name for layout in LAYOUTS)
-  text = f"{source}: expected {names}"
+  *names, last = (layout.name for layout in LAYOUTS)
+  text = f"{source}: expected {', '.join(names)} or {last}"
   inner = [p for p in source.iterdir() if any(x.matches(p) for x in LAYOUTS)]
   if inner:
     newest = max(inner, key=lambda p: (p.stat().st_mtime, p.name))
@@ -139,7 +145,13 @@ def _open_huggingface(directory: pathlib.Path, like) -> Source:
     raise CheckpointError(
         f"{directory}: has a config.json of its own; leave --like out"
     )
-  files = huggingface.check(directory)
+  if t5_families.describes(directory):
+    model, files = t5_families.load_config(directory), TensorFiles(directory)
+    mapping.check(
+        files, t5_families.groups(model), t5_families.abstract_params(model)
+    )
+  else:
+    files = huggingface.check(directory)
   return Source(files, _config(directory), _beside(directory))
 
 
@@ -163,8 +175,24 @@ def _open_training(directory: pathlib.Path, like) -> Source:
   return Source(tensors, config, _beside(like))
 
 
+def _open_t5x(directory: pathlib.Path, like) -> Source:
+  files, values, model = t5x.Tensors(directory), {}, None
+  if like is not None:
+    values = _config(like)
+    model = t5_families.read_config(values, like / huggingface.CONFIG)
+  config = t5x.read_config(files, model)
+  params = mapping.lazy(
+      files, t5x.groups(config, files), t5_families.abstract_params(config)
+  )
+  tensors = mapping.Exported(t5_families.groups(config), params)
+  values = t5_families.TOKEN_IDS | values | t5_families.write_config(config)
+  _set_dtype(values, tensors.dtype(tensors.names()[0]).name)
+  return Source(tensors, values, () if like is None else _beside(like))
+
+
 LAYOUTS = (
     Layout("a Hugging Face directory", _is_huggingface, _open_huggingface),
+    Layout("a T5X checkpoint", t5x.matches, _open_t5x),
     Layout(
         "the directory of a training checkpoint's step", _is_training,
         _open_training,

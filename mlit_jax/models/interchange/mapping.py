@@ -335,6 +335,40 @@ class Exported:
     return group.to_theirs(*pieces)
 
 
+def lazy(
+    files: Checkpoint, groups: Sequence[Group], abstract_params: Any
+) -> dict:
+  """What `load` would read, as leaves that read when they are indexed.
+
+  For `Exported`, so that one layout becomes another tensor by tensor.
+  Arguments and errors as of `check`.
+
+  Returns:
+    Nested dicts; a leaf has a shape and a dtype, and is indexed by its layer
+    (and expert), or by () if it is not stacked.
+  """
+  check(files, groups, abstract_params)
+  shapes, params = _flatten(abstract_params), {}
+  for group in groups:
+    for number, path in enumerate(group.paths):
+      leaf = _Lazy(files, group, number, tuple(shapes[path].shape))
+      _set(params, path, leaf)
+  return params
+
+
+class _Lazy:
+  """A parameter in a checkpoint."""
+
+  def __init__(self, files, group: Group, number: int, shape: tuple[int, ...]):
+    self.shape = shape
+    self.dtype = files.dtype(group.fill((0,) * group.stacked)[0])
+    self._files, self._group, self._number = files, group, number
+
+  def __getitem__(self, place: tuple[int, ...]) -> np.ndarray:
+    tensors = (self._files.read(name) for name in self._group.fill(place))
+    return self._group.to_ours(*tensors)[self._number]
+
+
 def _flatten(tree: Mapping, parents: tuple[str, ...] = ()) -> dict:
   """{path: leaf} of nested mappings."""
   found = {}

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlit_jax.models.interchange.stored import CheckpointError, unreadable
 
-METADATA = "_METADATA"
+METADATA, _MANIFEST = "_METADATA", "manifest.ocdbt"
 
 
 class Leaf:
@@ -54,13 +54,14 @@ def arrays(directory: str | os.PathLike, root: str) -> dict:
   path = directory / METADATA
   try:
     about = json.loads(path.read_text(encoding="utf-8"))
-    driver = "zarr3" if about["use_zarr3"] else "zarr"
-    if not about["use_ocdbt"]:
+    # The first files of this kind said neither.
+    driver = "zarr3" if about.get("use_zarr3") else "zarr"
+    if not about.get("use_ocdbt", (directory / _MANIFEST).exists()):
       raise ValueError("it is not in the OCDBT format")
     keys = [
         tuple(str(part["key"]) for part in entry["key_metadata"])
         for entry in about["tree_metadata"].values()
-        if not entry["value_metadata"]["skip_deserialize"]
+        if not entry["value_metadata"].get("skip_deserialize")
     ]
   except OSError as e:
     raise unreadable(path, e) from None
@@ -79,7 +80,10 @@ def arrays(directory: str | os.PathLike, root: str) -> dict:
   def open_(name):
     base = {"driver": "file", "path": f"{directory}/"}
     store = {"driver": "ocdbt", "base": base, "path": f"{name}/"}
-    spec = {"driver": driver, "kvstore": store}
+    # A chunk that was not copied would be read as zeros.
+    spec = {
+        "driver": driver, "kvstore": store, "fill_missing_data_reads": False,
+    }
     return call(name, lambda: tensorstore.open(spec, open=True, read=True))
 
   def read(name):

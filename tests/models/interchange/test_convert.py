@@ -116,8 +116,8 @@ def refused(source, tmp_path, **options):
 
 def test_what_is_no_checkpoint_is_refused(step, tmp_path):
   layouts = (
-      "expected a Hugging Face directory or the directory of a training"
-      " checkpoint's step"
+      "expected a Hugging Face directory, a T5X checkpoint or the directory"
+      " of a training checkpoint's step"
   )
   (tmp_path / "empty").mkdir()
   assert refused(tmp_path / "empty", tmp_path) == (
