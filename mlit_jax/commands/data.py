@@ -61,8 +61,7 @@ def _build(args) -> int:
     counts = recipes.percent_counts(languages, percent, args.total, args.main)
   else:
     raise UsageError(f"unknown recipe {args.recipe!r}; known: {_RECIPES}")
-  if args.template not in templates.TEMPLATES:
-    raise UsageError(f"unknown template {args.template!r}; known: plain")
+  templates.get(args.template)
   directory = pathlib.Path(args.workdir)
   directory.mkdir(parents=True, exist_ok=True)
   vocabulary = pathlib.Path(args.tokenizer or directory)

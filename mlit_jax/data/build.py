@@ -49,7 +49,7 @@ def build(
   tasks.register(name, examples, tokenizer)
   partial = directory / f".{TOKENS}.tmp"
   try:
-    counts, digest = _write(partial, examples, name, tokenizer.bos_id)
+    counts, digest = _write(partial, examples, name, tokenizer.begin_ids)
     # What was here before stays whole until now; a summary is never beside
     # tokens that it does not describe.
     (directory / SUMMARY).unlink(missing_ok=True)
@@ -79,7 +79,7 @@ def _write(
     path: pathlib.Path,
     examples: Sequence[Mapping[str, str]],
     name: str,
-    bos_id: int,
+    begin: Sequence[int],
 ) -> tuple[dict[str, collections.Counter], str]:
   """Writes a registered task's tokens; returns counts by language, SHA-256."""
   digest = hashlib.sha256()
@@ -87,7 +87,7 @@ def _write(
   writer = ArrayRecordWriter(str(path), "group_size:1")
   try:
     for source, row in zip(examples, tasks.tokenized(name), strict=True):
-      example = _join(row, bos_id)
+      example = _join(row, begin)
       data = example.to_bytes()
       digest.update(data)
       writer.write(data)
@@ -104,9 +104,10 @@ def _write(
   return counts, digest.hexdigest()
 
 
-def _join(row: Mapping, bos_id: int) -> TokenExample:
+def _join(row: Mapping, begin: Sequence[int]) -> TokenExample:
   prompt, answer = row["inputs"], row["targets"]
-  tokens = np.concatenate([[bos_id], prompt, answer]).astype(np.int32)
+  tokens = np.concatenate([begin, prompt, answer]).astype(np.int32)
   mask = np.zeros(len(tokens), np.uint8)
-  mask[len(prompt) + 1 :] = 1
+  # Nothing foretells a row's first token.
+  mask[max(len(begin) + len(prompt), 1) :] = 1
   return TokenExample(tokens, mask, row["id"].decode(), row["lang"].decode())

@@ -20,10 +20,10 @@ _ID_FILES = ("generation_config.json", "config.json")
 _ROLES = ("bos", "eos", "unk", "pad")
 # Marks of turns. Some checkpoints list them as plain pieces; a user's words
 # must not be able to spell them all the same.
+TURN_ENDS = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>")
 _TURN_MARKS = (
-    "<|im_start|>", "<|im_end|>", "<start_of_turn>", "<end_of_turn>",
-    "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|system|>",
-    "<|user|>", "<|assistant|>", "<|end|>",
+    *TURN_ENDS, "<|im_start|>", "<start_of_turn>", "<|start_header_id|>",
+    "<|end_header_id|>", "<|system|>", "<|user|>", "<|assistant|>",
 )
 
 
@@ -73,7 +73,7 @@ def read(
   def find(text: str) -> int | None:
     return texts[text] if text in texts else token_id(text)
 
-  said = _said(directory, find)
+  said = _said(directory, find, texts)
   chosen, ends = {}, ()
   for role in _ROLES:
     if role == "bos" and said[role].get(TOKENIZER_CONFIG, ()) is None:
@@ -101,6 +101,17 @@ def read(
   )
 
 
+def named(directory: pathlib.Path) -> dict[str, str]:
+  """The tokens' texts by name, e.g. {"bos_token": "<s>"}."""
+  found = {}
+  for file in reversed(_TEXT_FILES):
+    values = read_json(directory / file)
+    for name in (f"{role}_token" for role in _ROLES):
+      if (text := _text(values.get(name))) is not None:
+        found[name] = text
+  return found
+
+
 def read_json(path: pathlib.Path) -> dict[str, Any]:
   """A JSON object, {} where there is no such file."""
   try:
@@ -116,8 +127,11 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
   return value
 
 
-def _said(directory, find) -> dict[str, dict[str, tuple[int, ...] | None]]:
-  """role -> file -> the ids it names, None where it says there is none."""
+def _said(directory, find, texts) -> dict[str, dict[str, tuple | None]]:
+  """role -> file -> the ids it names, None where it says there is none.
+
+  The tokens that are named by their text are added to `texts`.
+  """
   said: dict[str, dict] = {role: {} for role in _ROLES}
   for file in _TEXT_FILES:
     values = read_json(directory / file)
@@ -134,6 +148,7 @@ def _said(directory, find) -> dict[str, dict[str, tuple[int, ...] | None]]:
         )
       else:
         said[role][file] = (id_,)
+        texts[text] = id_
   for file in _ID_FILES:
     values = read_json(directory / file)
     inner = values.get("text_config")

@@ -54,7 +54,7 @@ class Tokenizer(abc.ABC):
     """
     if not text:
       return []
-    cuts = [m.start() + 1 for m in self._special_pattern.finditer(text)]
+    cuts = [m.start() + 1 for m in self.special_pattern.finditer(text)]
     ids, start = [], 0
     for stop in (*cuts, len(text)):
       # A token is matched whole or not at all: cut inside it is not matched.
@@ -94,8 +94,11 @@ class Tokenizer(abc.ABC):
     """`encode` for text that holds no special token whole."""
 
   @functools.cached_property
-  def _special_pattern(self) -> re.Pattern:
-    return any_of(text for text in self.specials if len(text) > 1)
+  def special_pattern(self) -> re.Pattern:
+    """Finds the texts of special tokens."""
+    texts = (text for text in self.specials if len(text) > 1)
+    ordered = sorted(texts, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
 
 
 class StreamDecoder:
@@ -123,12 +126,6 @@ class StreamDecoder:
   def flush(self) -> str:
     """The rest; an unfinished character comes as U+FFFD."""
     return self._utf8.decode(b"", final=True)
-
-
-def any_of(texts) -> re.Pattern:
-  """A pattern for any of the texts, longer ones first."""
-  ordered = sorted(texts, key=len, reverse=True)
-  return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
 
 
 def special_ids(tokenizer: Tokenizer) -> frozenset[int]:

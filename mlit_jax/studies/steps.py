@@ -202,18 +202,20 @@ def decode(
     batch_size: prompts decoded together.
     show: shows the progress.
   """
+  from mlit_jax.data import chat, checkpoint_template
   from mlit_jax.decoding.engine import Request
   from mlit_jax.models.interchange import huggingface
   from mlit_jax.studies import session
 
-  tokenizer = tokenizers.SentencePieceTokenizer.from_directory(model)
+  tokenizer = tokenizers.load(model)
+  form = checkpoint_template.find(template, model)
   config, params = huggingface.load(model)
-  engine = session.engine(config, tokenizer.eos_id, batch_size)
-  form = templates.get(template)
+  tokenizers.check_vocabulary(tokenizer, config.vocab_size, model)
+  engine = session.engine(config, form.end_ids(tokenizer)[0], batch_size)
   requests = [
       Request(
           f"{p.lang}:{p.id}",
-          tuple(templates.encode_prompt(tokenizer, form, p.messages)),
+          tuple(chat.encode_prompt(tokenizer, form, p.messages)),
           max_new_tokens,
       )
       for p in prompts
@@ -230,7 +232,7 @@ def decode(
             id=prompt.id,
             lang=prompt.lang,
             model=name,
-            response=tokenizer.decode(result.tokens),
+            response=form.read(tokenizer.decode(result.tokens)),
             finish_reason=result.finish_reason,
             num_tokens=result.num_tokens,
         )
