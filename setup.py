@@ -37,6 +37,7 @@ setuptools.setup(
     install_requires=[
         "absl-py",
         "array_record",
+        "datasketch",
         "flax",
         "grain",
         "jax",

@@ -3,7 +3,7 @@
 from mlit_jax.commands import overrides
 from mlit_jax.errors import UsageError
 
-SUMMARY = "build and show training mixtures with exact counts"
+SUMMARY = "build, show, compare and check training mixtures"
 EXAMPLE = "mlit data build percent:1 --total 1280 --workdir runs/data/p1"
 _RECIPES = "monolingual:LANG, percent:P"
 
@@ -24,7 +24,7 @@ def add_arguments(parser) -> None:
   build.add_argument("--seed", type=int, default=0)
   build.add_argument("--template", default="plain")
   build.add_argument("--tokenizer", metavar="DIR", help="directory with a"
-                     " tokenizer.model; default: one is trained")
+                     " tokenizer; default: one is trained")
   build.add_argument("--vocab_size", type=int, default=4000)
   show = actions.add_parser(
       "show",
@@ -33,17 +33,45 @@ def add_arguments(parser) -> None:
   )
   show.add_argument("directory", metavar="DIR")
   show.add_argument("--samples", type=int, default=3)
+  diff = actions.add_parser(
+      "diff",
+      help="compare two manifests; exit 1 if they differ",
+      epilog="example: mlit data diff runs/data/p1 runs/data/p10",
+  )
+  diff.add_argument("a", metavar="A", help="built directory or manifest")
+  diff.add_argument("b", metavar="B")
+  diff.add_argument("--json", metavar="OUT", help="write every difference")
+  check = actions.add_parser(
+      "check",
+      help="look for evaluation prompts in training data, across languages",
+      epilog="example: mlit data check runs/data/p1 eval.jsonl --fatal",
+  )
+  check.add_argument(
+      "train", metavar="TRAIN", help="built directory, or rows as JSON Lines"
+  )
+  check.add_argument("evaluation", metavar="EVAL")
+  check.add_argument(
+      "--threshold", type=float, default=0.8,
+      help="similarity of near-duplicates, 0 to 1 (default 0.8)",
+  )
+  check.add_argument("--output", metavar="J.jsonl", help="write every leak")
+  check.add_argument(
+      "--fatal", action="store_true", help="exit 1 if there is a leak"
+  )
 
 
 def run(args) -> int:
   overrides.refuse(args.overrides)
-  return _build(args) if args.action == "build" else _show(args)
+  actions = {"build": _build, "show": _show, "diff": _diff, "check": _check}
+  return actions[args.action](args)
 
 
 def _build(args) -> int:
   import pathlib
 
-  from mlit_jax.data import recipes, templates, tokenizers
+  from mlit_jax.data import counts as counts_lib
+  from mlit_jax.data import templates, tokenizers
+  from mlit_jax.models.interchange import tokenizer_json
   from mlit_jax.studies import steps
 
   if args.total < 1:
@@ -52,26 +80,29 @@ def _build(args) -> int:
   kind, _, value = args.recipe.partition(":")
   if kind == "monolingual":
     (lang,) = _languages(value) if value else (args.main,)
-    counts = recipes.monolingual_counts(lang, args.total)
+    counts = {lang: args.total}
   elif kind == "percent":
     try:
       percent = float(value)
     except ValueError:
       raise UsageError(f"percent:{value!r} needs a number") from None
-    counts = recipes.percent_counts(languages, percent, args.total, args.main)
+    counts = counts_lib.percent(languages, percent, args.total, args.main)
   else:
     raise UsageError(f"unknown recipe {args.recipe!r}; known: {_RECIPES}")
   templates.get(args.template)
   directory = pathlib.Path(args.workdir)
   directory.mkdir(parents=True, exist_ok=True)
-  vocabulary = pathlib.Path(args.tokenizer or directory)
   if not args.tokenizer:
-    steps.train_vocabulary(vocabulary, languages, args.vocab_size)
+    tokenizer_json.remove_files(directory)
+    steps.train_vocabulary(directory, languages, args.vocab_size)
   else:
-    model = tokenizers.SentencePieceTokenizer.from_directory(vocabulary).model
-    (directory / tokenizers.FILE_NAME).write_bytes(model)
+    tokenizers.load(args.tokenizer)
+    if not directory.samefile(args.tokenizer):
+      tokenizer_json.copy_files(args.tokenizer, directory)
+  if lost := tokenizers.load(directory).normalizes:
+    print(f"note: this tokenizer does not keep: {'; '.join(lost)}")
   steps.build_instructions(
-      directory, vocabulary, counts, main=args.main, template=args.template,
+      directory, directory, counts, main=args.main, template=args.template,
       seed=args.seed,
   )
   return _print(directory, samples=0)
@@ -104,13 +135,91 @@ def _print(directory, samples: int) -> int:
 def _print_samples(directory, number: int) -> None:
   from mlit_jax.data import token_file, tokenizers
 
-  tokenizer = tokenizers.SentencePieceTokenizer.from_directory(directory)
+  tokenizer = tokenizers.load(directory)
   for example in token_file.read_examples(directory)[:number]:
     prompt = example.tokens[example.loss_mask == 0]
     answer = example.tokens[example.loss_mask == 1]
     print(f"\n{example.id} [{example.lang}]")
     print(f"  {tokenizer.decode(prompt).strip()}")
     print(f"  -> {tokenizer.decode(answer).strip()}")
+
+
+def _diff(args) -> int:
+  from mlit_jax import records
+  from mlit_jax.data import manifest
+
+  found = manifest.diff(manifest.read(args.a), manifest.read(args.b))
+  if args.json:
+    records.write_json(
+        args.json,
+        {
+            "counts": found.counts,
+            "only_a": [row.fields() for row in found.only_a],
+            "only_b": [row.fields() for row in found.only_b],
+            "moved": found.moved,
+            "reordered": found.reordered,
+        },
+    )
+  for lang, (a, b) in found.counts.items():
+    print(f"{lang:<10}{a:>10} -> {b:<10}{b - a:+}")
+  for name, rows in (("A", found.only_a), ("B", found.only_b)):
+    if rows:
+      print(f"only in {name}: {len(rows)} rows, e.g. {rows[0].fields()}")
+  if found.moved:
+    id_, before, after = found.moved[0]
+    print(
+        f"other languages: {len(found.moved)} ids, e.g. {id_}:"
+        f" {' '.join(before)} -> {' '.join(after)}"
+    )
+  if found.reordered:
+    print("the same rows in another order")
+  if not found:
+    print("equal")
+  return 1 if found else 0
+
+
+def _check(args) -> int:
+  import collections
+
+  from mlit_jax import records
+  from mlit_jax.data import leakage
+
+  if not 0 < args.threshold <= 1:
+    raise UsageError(f"--threshold {args.threshold} does not lie in (0, 1]")
+  train, evaluation = _texts(args.train), _texts(args.evaluation)
+  leaks = list(leakage.find(train, evaluation, args.threshold))
+  if args.output:
+    records.write_records(args.output, leaks)
+  kinds = collections.Counter(leak.kind for leak in leaks)
+  hit = len({leak.evaluation[0] for leak in leaks})
+  print(f"{len(train)} training and {len(evaluation)} evaluation prompts")
+  print(f"same id {kinds['id']}, same text {kinds['text']}, near-duplicates"
+        f" {kinds['near']}: {hit} evaluation ids leak")
+  for leak in leaks[:3]:
+    print(f"  {leak.kind:<5} {' '.join(leak.train)} ~"
+          f" {' '.join(leak.evaluation)} ({leak.similarity:.2f})")
+  return 1 if leaks and args.fatal else 0
+
+
+def _texts(path: str):
+  """The prompts of a built directory, or of instruction or prompt rows."""
+  import pathlib
+
+  from mlit_jax import records
+  from mlit_jax.data import leakage, token_file, tokenizers
+
+  if pathlib.Path(path).is_dir():
+    tokenizer = tokenizers.load(path)
+    return [
+        leakage.Text(
+            e.id, e.lang, tokenizer.decode(e.tokens[e.loss_mask == 0])
+        )
+        for e in token_file.read_examples(path)
+    ]
+  return [
+      leakage.Text(r.id, r.lang, "\n".join(m.content for m in r.messages))
+      for r in records.read_records(path, records.Instruction)
+  ]
 
 
 def _languages(text: str | None) -> tuple[str, ...]:

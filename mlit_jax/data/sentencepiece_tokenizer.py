@@ -158,6 +158,7 @@ class SentencePieceTokenizer(Tokenizer):
         piece.piece: id_
         for id_, piece in enumerate(_parse(self.model).pieces)
         if piece.type in (_PIECE.CONTROL, _PIECE.UNKNOWN)
+        or piece.piece.startswith("<extra_id_")  # mT5's sentinels
     }
     last = self._processor.vocab_size() + self.extra_ids - 1
     for n in range(self.extra_ids):

@@ -20,7 +20,9 @@ with silenced():
   # It only prepares data here: the accelerators are JAX's.
   tf.config.set_visible_devices([], "GPU")
 
-from mlit_jax.data import recipes, templates
+from mlit_jax.data import templates
+from mlit_jax.data.counts import RecipeError
+from mlit_jax.data.manifest import Manifest
 from mlit_jax.data.tokenizers import Tokenizer
 from mlit_jax.records import Instruction
 
@@ -124,7 +126,7 @@ def register(
 
 
 def instruction_examples(
-    manifest: recipes.Manifest,
+    manifest: Manifest,
     instructions: Mapping[tuple[str, str], Instruction],
     template: templates.Template,
 ) -> list[dict[str, str]]:
@@ -142,9 +144,9 @@ def instruction_examples(
   for row in manifest.rows:
     try:
       asked = instructions[row.id, row.lang]
-      answered = instructions[row.response_id, row.lang]
+      answered = instructions[row.response_id, row.response_lang or row.lang]
     except KeyError as e:
-      raise recipes.RecipeError(f"the source has no example {e}") from None
+      raise RecipeError(f"the source has no example {e}") from None
     examples.append({
         "id": row.id,
         "lang": row.lang,

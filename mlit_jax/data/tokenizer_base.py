@@ -134,10 +134,10 @@ def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
   return frozenset({*tokenizer.specials.values(), *own} - {None})
 
 
-_UNKNOWN = "characters outside the vocabulary become unknown"
+_UNKNOWN = "characters outside the vocabulary"
 _PROBES = {
-    "composed characters (NFC)": "e\u0301",
-    "decomposed characters (NFD)": "\u00e9",
+    "letters apart from their accents (NFC)": "e\u0301",
+    "letters with their accents (NFD)": "\u00e9",
     "compatibility forms (NFKC)": "\ufb01 \u2460 \uff21",
     "letter case": "aB",
     "runs of spaces": "a  b",

@@ -175,8 +175,8 @@ def test_t5s_sentinels_and_what_it_normalizes(t5_directory):
   assert t5.specials["<extra_id_99>"] == pieces
   assert (t5.pad_id, t5.eos_id, t5.bos_id, t5.begin_ids) == (0, 1, None, ())
   assert t5.normalizes == (
-      "composed characters (NFC)",
-      "characters outside the vocabulary become unknown",
+      "letters apart from their accents (NFC)",
+      "characters outside the vocabulary",
       "runs of spaces", "spaces at the ends", "line breaks",
   )
   assert t5.decode(t5.encode(" the  dog\n")) == "the dog"

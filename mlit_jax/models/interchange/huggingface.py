@@ -227,26 +227,7 @@ def _write(directory, config, params, tokenizer_model, bos_id, eos_id):
       },
   )
   records.write_json(directory / "generation_config.json", ids)
-  converted = tokenizer_json.convert(tokenizer_model, bos_id)
-  kind = "LlamaTokenizer"
-  if converted is not None:
-    kind = "PreTrainedTokenizerFast"
-    text = json.dumps(converted, ensure_ascii=False)
-    records.write_text(directory / "tokenizer.json", [text])
-  records.write_json(
-      directory / "tokenizer_config.json",
-      {
-          "tokenizer_class": kind,
-          "clean_up_tokenization_spaces": False,
-          "add_bos_token": True,
-          "add_eos_token": False,
-          "legacy": False,
-          "bos_token": "<s>",
-          "eos_token": "</s>",
-          "unk_token": "<unk>",
-      },
-  )
-  (directory / "tokenizer.model").write_bytes(tokenizer_model)
+  tokenizer_json.write_sentencepiece(directory, tokenizer_model)
 
 
 def _replace(new: pathlib.Path, old: pathlib.Path) -> None:
