@@ -59,8 +59,9 @@ class Template:
     special = (self.tokens, self.lead, self.tail, self.end, self.begins_turns)
     if any(special) or any(m.role == "assistant" for m in messages):
       raise UsageError(
-          f"template {self.name!r}: a conversation with special tokens is no"
-          " plain text; encode it with chat.encode_conversation"
+          f"template {self.name!r}: special tokens stand within this"
+          " conversation, and here only text can be taken; use the template"
+          " plain or alpaca, and one turn"
       )
     ((pieces, _),) = self._exchanges(messages, ())
     return "".join(pieces)
@@ -73,12 +74,7 @@ class Template:
     Raises:
       UsageError: the tokenizer lacks a special token of the template.
     """
-    for token in self.tokens:
-      if token not in tokenizer.specials:
-        raise UsageError(
-            f"template {self.name!r} needs the token {token!r}, which this"
-            " tokenizer lacks; choose another template"
-        )
+    self._check(tokenizer)
     begin = tokenizer.begin_ids
     segments = [] if self.begins_turns else [Segment(begin)]
     end = self.end_ids(tokenizer)[0]
@@ -93,13 +89,26 @@ class Template:
     return segments
 
   def end_ids(self, tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Ids that end an answer; the one that is learnt first."""
+    """Ids that end an answer; the one that is learnt first.
+
+    Raises:
+      UsageError: the tokenizer lacks a special token of the template.
+    """
+    self._check(tokenizer)
     own = (tokenizer.specials[self.end],) if self.end else ()
     return tuple(dict.fromkeys((*own, *tokenizer.end_ids)))
 
   def read(self, text: str) -> str:
     """An answer as it was meant, from the text that was decoded."""
     return text.removeprefix(self.lead).removesuffix(self.tail)
+
+  def _check(self, tokenizer: Tokenizer) -> None:
+    for token in (*self.tokens, self.end):
+      if token and token not in tokenizer.specials:
+        raise UsageError(
+            f"template {self.name!r} needs the token {token!r}, which this"
+            " tokenizer lacks; choose another template"
+        )
 
   def _exchanges(
       self, messages: Sequence[Message], begin: Sequence[int]

@@ -201,8 +201,9 @@ def decode(
 
   tokenizer = tokenizers.load(model)
   form = checkpoint_template.find(template, model)
+  rows = huggingface.load_config(model).vocab_size
+  tokenizers.check_vocabulary(tokenizer, rows, model)
   config, params = huggingface.load(model)
-  tokenizers.check_vocabulary(tokenizer, config.vocab_size, model)
   engine = session.engine(config, form.end_ids(tokenizer)[0], batch_size)
   requests = [
       Request(

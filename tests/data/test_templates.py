@@ -96,19 +96,23 @@ def test_an_answer_is_read_as_it_was_meant():
 
 def test_a_template_with_special_tokens_is_no_text():
   for name in ("llama2", "chatml", "gemma"):
-    with pytest.raises(UsageError, match="special tokens is no plain text"):
+    with pytest.raises(UsageError, match="only text can be taken"):
       templates.get(name).prompt([HI])
-  with pytest.raises(UsageError, match="chat.encode_conversation"):
+  with pytest.raises(UsageError, match="only text can be taken"):
     templates.PLAIN.prompt(TURNS)
 
 
 def test_a_tokenizer_without_the_templates_tokens(tokenizer):
-  with pytest.raises(UsageError) as e:
-    chat.encode_prompt(tokenizer, templates.CHATML, [HI])
-  assert str(e.value) == (
-      "template 'chatml' needs the token '<|im_start|>', which this tokenizer"
-      " lacks; choose another template"
-  )
+  for ask in (
+      lambda: chat.encode_prompt(tokenizer, templates.CHATML, [HI]),
+      lambda: templates.CHATML.end_ids(tokenizer),
+  ):
+    with pytest.raises(UsageError) as e:
+      ask()
+    assert str(e.value) == (
+        "template 'chatml' needs the token '<|im_start|>', which this tokenizer"
+        " lacks; choose another template"
+    )
 
 
 def test_an_unknown_template_names_the_known_ones():
