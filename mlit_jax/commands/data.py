@@ -133,10 +133,13 @@ def _print(directory, samples: int) -> int:
 
 
 def _print_samples(directory, number: int) -> None:
+  import itertools
+
   from mlit_jax.data import token_file, tokenizers
 
   tokenizer = tokenizers.load(directory)
-  for example in token_file.read_examples(directory)[:number]:
+  examples = token_file.TokenFile(directory)
+  for example in itertools.islice(examples, number):
     prompt = example.tokens[example.loss_mask == 0]
     answer = example.tokens[example.loss_mask == 1]
     print(f"\n{example.id} [{example.lang}]")
@@ -214,7 +217,7 @@ def _texts(path: str):
         leakage.Text(
             e.id, e.lang, tokenizer.decode(e.tokens[e.loss_mask == 0])
         )
-        for e in token_file.read_examples(path)
+        for e in token_file.TokenFile(path)
     ]
   return [
       leakage.Text(r.id, r.lang, "\n".join(m.content for m in r.messages))

@@ -26,6 +26,7 @@ from mlit_jax.data.manifest import Manifest
 from mlit_jax.data.tokenizers import Tokenizer
 from mlit_jax.records import Instruction
 
+COLUMNS = ("id", "lang", "inputs", "targets")
 _ROWS_PER_CALL = 512
 
 
@@ -193,7 +194,7 @@ def _register_task(name, examples, tokenizer):
     del split, shuffle_files, seed
     columns = {
         key: tf.constant([example[key] for example in examples])
-        for key in ("id", "lang", "inputs", "targets")
+        for key in COLUMNS
     }
     return tf.data.Dataset.from_tensor_slices(columns)
 

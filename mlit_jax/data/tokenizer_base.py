@@ -2,6 +2,7 @@
 
 import abc
 import codecs
+import dataclasses
 import functools
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ class TokenizerError(ValueError):
 
 
 class Tokenizer(abc.ABC):
-  """Text to ids and back.
+  """Text to ids and back; each kind is a frozen dataclass.
 
   Text never becomes a special id: "</s>" in a user's words is encoded as the
   letters it is made of. Only a template puts special ids between texts.
@@ -43,6 +44,11 @@ class Tokenizer(abc.ABC):
   specials: Mapping[str, int]
   strips: int
   prefixes_after_special: bool
+
+  def __reduce__(self):
+    # What it is made of, not what was worked out from that since.
+    fields = dataclasses.fields(self)
+    return type(self), tuple(getattr(self, f.name) for f in fields)
 
   def encode(self, text: str, *, continues: bool = False) -> list[int]:
     """Ids of the text alone, without begin or end.
