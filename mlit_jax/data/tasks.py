@@ -209,6 +209,8 @@ def _register_task(name, examples, tokenizer):
       preprocessors=[
           functools.partial(_tokenize, tokenizer=tokenizer),
           seqio.preprocessors.append_eos,
+          # From here on seqio's own offline cache may stand in.
+          seqio.CacheDatasetPlaceholder(),
       ],
       output_features=features(tokenizer),
       metric_fns=[],
