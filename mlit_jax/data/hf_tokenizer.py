@@ -44,6 +44,9 @@ class HuggingFaceTokenizer(Tokenizer):
     kind, strips = _decoding(content)
     object.__setattr__(self, "strips", strips)
     object.__setattr__(self, "_is_byte_level", kind == "ByteLevel")
+    object.__setattr__(
+        self, "_spells_bytes", content["model"].get("type") == "Unigram"
+    )
     object.__setattr__(self, "_tokenizer", _make(content))
     inner = _without_prefix(content)
     object.__setattr__(
@@ -129,6 +132,12 @@ class HuggingFaceTokenizer(Tokenizer):
     return self._bytes.get(token, b"")
 
   def _encode(self, text: str, continues: bool) -> list[int]:
+    if self._spells_bytes and (place := text.find("<0x")) >= 0:
+      # The library takes "<0x41>" in a text for the byte; SentencePiece does
+      # not.
+      head, rest = text[: place + 1], text[place + 1 :]
+      more = self._encode(rest, True) if rest else []
+      return self._encode(head, continues) + more
     tokenizer = self._inner if continues else self._tokenizer
     ids = tokenizer.encode(text, add_special_tokens=False).ids
     if len(text) > 1 and not self._forbidden.isdisjoint(ids):

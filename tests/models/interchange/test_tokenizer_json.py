@@ -112,6 +112,9 @@ def test_a_unigram_model_gets_a_tokenizer_json_on_its_way(folders, tokenizer):
   assert isinstance(ours, tokenizers.HuggingFaceTokenizer)
   assert ours.begin_ids == before.begin_ids == (1,)
   assert (ours.eos_id, ours.pad_id, ours.unk_id) == (2, 0, 0)
+  spelt = "<0x41> a<0x42><0x43>"
+  assert ours.decode(ours.encode(spelt)) == before.decode(ours.encode(spelt))
+  assert ours.decode(ours.encode(spelt)) == spelt
   for text in [*LINES, "  a\n", "</s> <unk> 𠮷", "\u2581"]:
     ids = before.encode(text)
     assert ours.encode(text) == ids
