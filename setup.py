@@ -59,13 +59,14 @@ setuptools.setup(
         "tensorflow-datasets",
         "tensorflow-text",
         "tensorstore",
+        "tokenizers",
     ],
     extras_require={
         "gpu": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "gcp": ["google-cloud-translate"],
         "judges": ["google-genai", "httpx"],
-        "hf": ["datasets", "tokenizers"],
+        "hf": ["datasets"],
         "test": [
             "beartype", "pytest", "pytest-cov", "ruff", "sacrebleu",
             "selenium",

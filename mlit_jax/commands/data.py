@@ -24,7 +24,7 @@ def add_arguments(parser) -> None:
   build.add_argument("--seed", type=int, default=0)
   build.add_argument("--template", default="plain")
   build.add_argument("--tokenizer", metavar="DIR", help="directory with a"
-                     " tokenizer.model; default: one is trained")
+                     " tokenizer; default: one is trained")
   build.add_argument("--vocab_size", type=int, default=4000)
   show = actions.add_parser(
       "show",
@@ -71,6 +71,7 @@ def _build(args) -> int:
 
   from mlit_jax.data import counts as counts_lib
   from mlit_jax.data import templates, tokenizers
+  from mlit_jax.models.interchange import tokenizer_json
   from mlit_jax.studies import steps
 
   if args.total < 1:
@@ -88,18 +89,20 @@ def _build(args) -> int:
     counts = counts_lib.percent(languages, percent, args.total, args.main)
   else:
     raise UsageError(f"unknown recipe {args.recipe!r}; known: {_RECIPES}")
-  if args.template not in templates.TEMPLATES:
-    raise UsageError(f"unknown template {args.template!r}; known: plain")
+  templates.get(args.template)
   directory = pathlib.Path(args.workdir)
   directory.mkdir(parents=True, exist_ok=True)
-  vocabulary = pathlib.Path(args.tokenizer or directory)
   if not args.tokenizer:
-    steps.train_vocabulary(vocabulary, languages, args.vocab_size)
+    tokenizer_json.remove_files(directory)
+    steps.train_vocabulary(directory, languages, args.vocab_size)
   else:
-    model = tokenizers.SentencePieceTokenizer.from_directory(vocabulary).model
-    (directory / tokenizers.FILE_NAME).write_bytes(model)
+    tokenizers.load(args.tokenizer)
+    if not directory.samefile(args.tokenizer):
+      tokenizer_json.copy_files(args.tokenizer, directory)
+  if lost := tokenizers.load(directory).normalizes:
+    print(f"note: this tokenizer does not keep: {'; '.join(lost)}")
   steps.build_instructions(
-      directory, vocabulary, counts, main=args.main, template=args.template,
+      directory, directory, counts, main=args.main, template=args.template,
       seed=args.seed,
   )
   return _print(directory, samples=0)
@@ -134,7 +137,7 @@ def _print_samples(directory, number: int) -> None:
 
   from mlit_jax.data import token_file, tokenizers
 
-  tokenizer = tokenizers.SentencePieceTokenizer.from_directory(directory)
+  tokenizer = tokenizers.load(directory)
   examples = token_file.TokenFile(directory)
   for example in itertools.islice(examples, number):
     prompt = example.tokens[example.loss_mask == 0]
@@ -209,7 +212,7 @@ def _texts(path: str):
   from mlit_jax.data import leakage, token_file, tokenizers
 
   if pathlib.Path(path).is_dir():
-    tokenizer = tokenizers.SentencePieceTokenizer.from_directory(path)
+    tokenizer = tokenizers.load(path)
     return [
         leakage.Text(
             e.id, e.lang, tokenizer.decode(e.tokens[e.loss_mask == 0])

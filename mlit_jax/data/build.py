@@ -245,9 +245,10 @@ def _tokenized(
   tasks.register(name, examples, tokenizer)
   for source, row in zip(examples, tasks.tokenized(name), strict=True):
     prompt, answer = row["inputs"], row["targets"]
-    tokens = np.concatenate([[tokenizer.bos_id], prompt, answer])
+    start = [*tokenizer.begin_ids, *prompt]
+    tokens = np.concatenate([start, answer])
     mask = np.zeros(len(tokens), np.uint8)
-    mask[len(prompt) + 1 :] = 1
+    mask[max(len(start), 1) :] = 1  # nothing foretells a row's first token
     yield source, TokenExample(
         tokens.astype(np.int32), mask, source["id"], source["lang"]
     )

@@ -38,7 +38,7 @@ class Vocabulary(seqio.Vocabulary):
     self._tokenizer = tokenizer
 
   @property
-  def bos_id(self) -> int:
+  def bos_id(self) -> int | None:
     return self._tokenizer.bos_id
 
   @property
@@ -46,7 +46,7 @@ class Vocabulary(seqio.Vocabulary):
     return self._tokenizer.eos_id
 
   @property
-  def unk_id(self) -> int:
+  def unk_id(self) -> int | None:
     return self._tokenizer.unk_id
 
   @property

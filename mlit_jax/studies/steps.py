@@ -54,7 +54,7 @@ def build_documents(
       "recipe": {"shares": dict(shares), "documents": total}, "seed": seed,
   }
   build.build(
-      directory.name, examples, _tokenizer(vocabulary), directory,
+      directory.name, examples, tokenizers.load(vocabulary), directory,
       origin=origin,
   )
 
@@ -90,7 +90,7 @@ def build_instructions(
       "template": template,
   }
   build.build(
-      directory.name, examples, _tokenizer(vocabulary), directory,
+      directory.name, examples, tokenizers.load(vocabulary), directory,
       origin=origin,
   )
 
@@ -125,7 +125,7 @@ def train(
   from mlit_jax.studies import session
   from mlit_jax.training.optimizer import OptimizerConfig
 
-  tokenizer = _tokenizer(vocabulary)
+  tokenizer = tokenizers.SentencePieceTokenizer.from_directory(vocabulary)
   config = DecoderConfig(vocab_size=tokenizer.vocab_size, **model)
   trainer = session.trainer(config, OptimizerConfig(**options["optimizer"]))
   if base is None:
@@ -194,18 +194,21 @@ def decode(
     batch_size: prompts decoded together.
     show: shows the progress.
   """
+  from mlit_jax.data import chat, checkpoint_template
   from mlit_jax.decoding.engine import Request
   from mlit_jax.models.interchange import huggingface
   from mlit_jax.studies import session
 
-  tokenizer = tokenizers.SentencePieceTokenizer.from_directory(model)
+  tokenizer = tokenizers.load(model)
+  form = checkpoint_template.find(template, model)
+  rows = huggingface.load_config(model).vocab_size
+  tokenizers.check_vocabulary(tokenizer, rows, model)
   config, params = huggingface.load(model)
-  engine = session.engine(config, tokenizer.eos_id, batch_size)
-  form = templates.get(template)
+  engine = session.engine(config, form.end_ids(tokenizer)[0], batch_size)
   requests = [
       Request(
           f"{p.lang}:{p.id}",
-          tuple(templates.encode_prompt(tokenizer, form, p.messages)),
+          tuple(chat.encode_prompt(tokenizer, form, p.messages)),
           max_new_tokens,
       )
       for p in prompts
@@ -222,16 +225,12 @@ def decode(
             id=prompt.id,
             lang=prompt.lang,
             model=name,
-            response=tokenizer.decode(result.tokens),
+            response=form.read(tokenizer.decode(result.tokens)),
             finish_reason=result.finish_reason,
             num_tokens=result.num_tokens,
         )
     )
   records.write_records(output, responses)
-
-
-def _tokenizer(directory: pathlib.Path) -> tokenizers.SentencePieceTokenizer:
-  return tokenizers.SentencePieceTokenizer.from_directory(directory)
 
 
 def _leaves(params) -> list:

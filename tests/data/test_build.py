@@ -294,3 +294,16 @@ def test_text_without_words_has_a_fertility(tmp_path, tokenizer):
 def test_build_json_is_readable(built):
   text = (built[0] / "build.json").read_text(encoding="utf-8")
   assert list(json.loads(text)) == sorted(json.loads(text))
+
+
+def test_texts_begin_as_the_tokenizer_begins_them(tmp_path):
+  # Bytes have no begin token; nothing foretells the first one of a text.
+  tokenizer = tokenizers.ByteTokenizer()
+  examples = [
+      {"id": "1", "lang": "en", "inputs": "a", "targets": "b"},
+      {"id": "2", "lang": "en", "inputs": "", "targets": "bc"},
+  ]
+  build.build("build_bytes", examples, tokenizer, tmp_path, origin={})
+  rows = list(token_file.TokenFile(tmp_path))
+  assert [r.tokens.tolist() for r in rows] == [[100, 101, 1], [101, 102, 1]]
+  assert [r.loss_mask.tolist() for r in rows] == [[0, 1, 1], [0, 1, 1]]

@@ -145,7 +145,7 @@ def save(
   with exchange.replacing(directory) as temporary:
     ids = {"bos_token_id": bos_id, "eos_token_id": eos_id}
     write_model(temporary, config, params, ids, dtype)
-    _write_tokenizer(temporary, tokenizer_model, bos_id)
+    tokenizer_json.write_sentencepiece(temporary, tokenizer_model)
 
 
 def write_model(
@@ -201,28 +201,3 @@ def _check_shapes(config: DecoderConfig, params: Mapping) -> None:
           f"parameter {name!r} has shape {shape}, the config says"
           f" {expected[name]}; save it with the config it was made with"
       )
-
-
-def _write_tokenizer(
-    directory: pathlib.Path, tokenizer_model: bytes, bos_id: int
-) -> None:
-  converted = tokenizer_json.convert(tokenizer_model, bos_id)
-  kind = "LlamaTokenizer"
-  if converted is not None:
-    kind = "PreTrainedTokenizerFast"
-    text = json.dumps(converted, ensure_ascii=False)
-    records.write_text(directory / "tokenizer.json", [text])
-  records.write_json(
-      directory / "tokenizer_config.json",
-      {
-          "tokenizer_class": kind,
-          "clean_up_tokenization_spaces": False,
-          "add_bos_token": True,
-          "add_eos_token": False,
-          "legacy": False,
-          "bos_token": "<s>",
-          "eos_token": "</s>",
-          "unk_token": "<unk>",
-      },
-  )
-  (directory / "tokenizer.model").write_bytes(tokenizer_model)
