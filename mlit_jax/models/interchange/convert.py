@@ -178,7 +178,7 @@ def _open_training(directory: pathlib.Path, like) -> Source:
 def _open_t5x(directory: pathlib.Path, like) -> Source:
   files, values, model = t5x.Tensors(directory), {}, None
   if like is not None:
-    values = _config(like)
+    values = t5_families.read_json(like / huggingface.CONFIG)
     model = t5_families.read_config(values, like / huggingface.CONFIG)
   config = t5x.read_config(files, model)
   params = mapping.lazy(

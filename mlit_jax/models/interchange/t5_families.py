@@ -70,7 +70,7 @@ _IGNORED = frozenset({
 def describes(directory: str | os.PathLike) -> bool:
   """Whether a directory's config.json is one of a T5."""
   try:
-    return _read_json(pathlib.Path(directory) / _CONFIG)["model_type"] in (
+    return read_json(pathlib.Path(directory) / _CONFIG)["model_type"] in (
         ARCHITECTURES
     )
   except (CheckpointError, LookupError, TypeError):
@@ -84,7 +84,7 @@ def load_config(directory: str | os.PathLike) -> EncoderDecoderConfig:
     CheckpointError: names the file and the field.
   """
   path = pathlib.Path(directory) / _CONFIG
-  return read_config(_read_json(path), path, TensorFiles(directory))
+  return read_config(read_json(path), path, TensorFiles(directory))
 
 
 def load(
@@ -141,7 +141,8 @@ def local() -> jax.sharding.Sharding:
   return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
 
-def _read_json(path: pathlib.Path) -> Any:
+def read_json(path: pathlib.Path) -> Any:
+  """A file's content; CheckpointError names the file."""
   try:
     return json.loads(path.read_text(encoding="utf-8"))
   except OSError as e:

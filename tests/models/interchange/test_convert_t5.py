@@ -65,6 +65,9 @@ def test_like_gives_family_numbers_token_ids_and_tokenizer(tmp_path):
   (like / "config.json").write_text(json.dumps({"model_type": "llama"}))
   with pytest.raises(CheckpointError, match="model_type='llama' is none of"):
     convert.convert(source, tmp_path / "more", like=like)
+  (like / "config.json").unlink()
+  with pytest.raises(CheckpointError, match=r"config\.json: cannot be read"):
+    convert.convert(source, tmp_path / "more", like=like)
   assert not (tmp_path / "more").exists()
 
 
