@@ -68,6 +68,17 @@ def key(**parts: Any) -> str:
   return hashlib.sha256(_encode(parts)).hexdigest()
 
 
+def default_path(name: str) -> pathlib.Path:
+  """Where a store lies that every study of this user shares.
+
+  `$MLIT_REPLIES/NAME.jsonl`, or under the directory for users' data.
+  """
+  if folder := os.environ.get("MLIT_REPLIES"):
+    return pathlib.Path(folder) / f"{name}.jsonl"
+  data = os.environ.get("XDG_DATA_HOME") or pathlib.Path.home() / ".local/share"
+  return pathlib.Path(data) / "mlit" / "replies" / f"{name}.jsonl"
+
+
 class Cache:
   """A store of replies in one file; safe for threads and processes.
 

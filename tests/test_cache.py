@@ -273,6 +273,15 @@ def test_only_keys_name_replies(tmp_path, name):
   assert (tmp_path / "c").read_bytes() == b""
 
 
+def test_the_default_place_is_the_users(tmp_path, monkeypatch):
+  monkeypatch.setenv("MLIT_REPLIES", str(tmp_path / "r"))
+  assert cache.default_path("judges") == tmp_path / "r" / "judges.jsonl"
+  monkeypatch.delenv("MLIT_REPLIES")
+  monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "d"))
+  expected = tmp_path / "d" / "mlit" / "replies" / "judges.jsonl"
+  assert cache.default_path("judges") == expected
+
+
 def test_memory_holds_places_not_replies(tmp_path):
   num, size = 2000, 5000
   with cache.Cache(tmp_path / "c") as store:
