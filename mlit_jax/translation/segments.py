@@ -53,27 +53,27 @@ class Text:
     )
 
 
-def parse(text: str, max_characters: int) -> Text:
+def parse(text: str, max_length: int) -> Text:
   """Takes a text apart.
 
   Args:
     text: any text.
-    max_characters: a segment's greatest length in code points, markers
+    max_length: a segment's greatest length in code points, markers
       included.
   """
   parts: list[str | Segment] = []
   position = 0
   for block in _BLOCK.finditer(text):
-    parts += _running(text[position : block.start()], max_characters)
+    parts += _running(text[position : block.start()], max_length)
     parts.append(block.group())
     position = block.end()
-  parts += _running(text[position:], max_characters)
+  parts += _running(text[position:], max_length)
   return Text(tuple(part for part in parts if part))
 
 
-def _running(text: str, max_characters: int) -> list[str | Segment]:
+def _running(text: str, max_length: int) -> list[str | Segment]:
   parts = []
-  for piece in spans_lib.split(spans_lib.protect(text), max_characters):
+  for piece in spans_lib.split(spans_lib.protect(text), max_length):
     body = piece.text.strip()
     if not any(c.isalpha() for c in spans_lib.strip_markers(body)):
       parts.append(spans_lib.restore(piece.text, piece.spans))
