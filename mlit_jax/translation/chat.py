@@ -116,8 +116,10 @@ class Chat:
     return [_content(response)]
 
   async def close(self) -> None:
-    if self._client is not None:
-      await self._client.aclose()
+    # The next run has an event loop of its own, and connects again.
+    client, self._client = self._client, None
+    if client is not None:
+      await client.aclose()
 
   def _check(self, response) -> None:
     status = response.status_code

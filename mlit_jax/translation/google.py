@@ -111,10 +111,14 @@ class Google:
     return [unescape(r.translated_text) or None for r in replies]
 
   async def close(self) -> None:
-    if self._client is not None:
-      await self._client.transport.close()
+    # The next run has an event loop of its own, and connects again.
+    client, self._client = self._client, None
+    if client is not None:
+      await client.transport.close()
 
   def _connect(self) -> None:
+    # Its notes on connections that close would stand in the progress line.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
       import google.auth
       from google.auth import exceptions
