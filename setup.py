@@ -62,7 +62,7 @@ setuptools.setup(
     extras_require={
         "gpu": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
-        "gcp": ["google-cloud-translate", "httpx", "sacrebleu"],
+        "gcp": ["google-cloud-translate", "sacrebleu"],
         "judges": ["google-genai", "httpx"],
         "hf": ["datasets", "tokenizers"],
         "test": [

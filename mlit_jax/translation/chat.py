@@ -84,8 +84,12 @@ class Chat:
   async def translate(
       self, texts: Sequence[str], source: str, target: str
   ) -> list[str | None]:
-    import httpx
-
+    try:
+      import httpx
+    except ImportError:
+      raise UsageError(
+          "openai: needs httpx: pip install 'mlit-jax[judges]'"
+      ) from None
     if self._client is None:
       headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
       self._client = httpx.AsyncClient(

@@ -6,6 +6,7 @@ Limits as Google documents them: 30,000 code points and 1,024 texts a request
 
 import html
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from mlit_jax import languages
 from mlit_jax.errors import UsageError
 from mlit_jax.translation import backends
 
+_ENTITY = re.compile(r"&(?:\w{2,31}|#\d{1,7}|#[xX][0-9a-fA-F]{1,6});")
 GENERAL_MODEL = "general/nmt"
 _INSTALL = "Google's client is missing: pip install 'mlit-jax[gcp]'"
 
@@ -81,10 +83,10 @@ class Google:
   async def translate(
       self, texts: Sequence[str], source: str, target: str
   ) -> list[str | None]:
-    from google.api_core import exceptions
-
     if self._client is None:
       self._connect()
+    from google.api_core import exceptions
+
     request = {
         "parent": self._parent,
         "contents": list(texts),
@@ -161,8 +163,10 @@ def unescape(reply: str) -> str:
   No entity of the source's is left in a text that is sent: those are protected
   spans, so whatever stands in a reply was put there by escaping.
   """
-  once = html.unescape(reply)
-  return html.unescape(once) if "&" in once else once
+  for _ in range(2):
+    # Whole entities only: html.unescape alone also reads "&not" in "&nothing".
+    reply = _ENTITY.sub(lambda m: html.unescape(m.group()), reply)
+  return reply
 
 
 def _code(lang: str) -> str:

@@ -113,7 +113,7 @@ def test_one_fault_costs_a_repeat_and_loses_nothing(store, fault):
 
 
 def test_escaped_replies_are_unescaped(store):
-  texts = ["Tom & Jerry's \"5 < 6\"", "&c. a"]
+  texts = ["Tom & Jerry's \"5 < 6\"", "&c. a &nothing"]
   with stand_in.StandIn(lambda n, r: "escape") as server:
     _, found = _run(server, store, texts, "de")
   assert [f["text"] for f in found] == [t.swapcase() for t in texts]
