@@ -58,6 +58,8 @@ def add_arguments(parser) -> None:
       " general/translation-llm")
   add("--glossary", action="append", default=[], metavar="LANG=ID",
       help="a Google glossary for a language; may be repeated")
+  add("--batch", metavar="gs://BUCKET/FOLDER",
+      help="use Google's asynchronous jobs, with files in that folder")
   add("--key_env", default="OPENAI_API_KEY", metavar="NAME",
       help="environment variable with the key of openai:")
   add("--key_file", default="", help="file with that key instead")
@@ -93,10 +95,17 @@ def run(args) -> int:
 
 
 def _translate(args, targets, backend, items, store) -> int:
+  import functools
   import pathlib
 
   from mlit_jax import records
-  from mlit_jax.translation import back_translation, rows, running, translator
+  from mlit_jax.translation import (
+      back_translation,
+      google_batch,
+      rows,
+      running,
+      translator,
+  )
 
   settings = translator.Settings(
       concurrency=args.concurrency,
@@ -104,7 +113,10 @@ def _translate(args, targets, backend, items, store) -> int:
       price=args.price or 0.0,
       max_cost=args.max_cost,
   )
-  runner = running.Runner(backend, store, settings)
+  make = functools.partial(translator.Translator, backend, store)
+  if args.batch:
+    make = functools.partial(google_batch.Batch, backend, store, args.batch)
+  runner = running.Runner(make, settings)
   if args.from_file:
     find, origin = rows.from_file(args.from_file), "file"
   else:
@@ -165,6 +177,12 @@ def _check(args) -> None:
       raise UsageError(f"--{name} must be 0 or more")
   if args.from_file and args.dry_run:
     raise UsageError("--from-file sends nothing; there is nothing to plan")
+  if args.batch and args.backend.partition("@")[0] != "google":
+    raise UsageError("--batch is for google alone")
+  if args.batch and not args.batch.startswith("gs://"):
+    raise UsageError(f"--batch {args.batch!r}: write gs://BUCKET/FOLDER")
+  if args.batch and args.location == "global":
+    raise UsageError("--batch needs a --location, e.g. us-central1")
   if args.max_cost is not None and args.price is None:
     raise UsageError("--max_cost needs --price, the price of a million"
                      " characters")

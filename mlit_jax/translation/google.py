@@ -73,7 +73,7 @@ class Google:
     self._client = None
 
   def identity(self, source: str, target: str) -> Mapping[str, Any]:
-    _code(source), _code(target)
+    code(source), code(target)  # both must be Google's
     return {
         "service": "google-translate-v3",
         "model": self._model,
@@ -83,30 +83,24 @@ class Google:
   async def translate(
       self, texts: Sequence[str], source: str, target: str
   ) -> list[str | None]:
-    if self._client is None:
-      self._connect()
+    client, parent = self.connect()
     from google.api_core import exceptions
 
     request = {
-        "parent": self._parent,
+        "parent": parent,
         "contents": list(texts),
         # With text/html, the default, replies come back escaped.
         "mime_type": "text/plain",
-        "source_language_code": _code(source),
-        "target_language_code": _code(target),
-        "model": f"{self._parent}/models/{self._model}",
+        "source_language_code": code(source),
+        "target_language_code": code(target),
+        "model": self.model_name(parent),
     }
-    glossary = self._glossaries.get(target)
-    if glossary:
-      request["glossary_config"] = {
-          "glossary": f"{self._parent}/glossaries/{glossary}"
-      }
+    if glossary := self.glossary_name(parent, target):
+      request["glossary_config"] = {"glossary": glossary}
     try:
-      response = await self._client.translate_text(
-          request, timeout=self._timeout
-      )
+      response = await client.translate_text(request, timeout=self._timeout)
     except exceptions.GoogleAPICallError as e:
-      raise _translated_error(e) from None
+      raise translated_error(e) from None
     replies = (
         response.glossary_translations if glossary else response.translations
     )
@@ -118,7 +112,28 @@ class Google:
     if client is not None:
       await client.transport.close()
 
-  def _connect(self) -> None:
+  def model_name(self, parent: str) -> str:
+    """The model's full name."""
+    return f"{parent}/models/{self._model}"
+
+  def glossary_name(self, parent: str, target: str) -> str:
+    """The full name of a language's glossary, or ""."""
+    glossary = self._glossaries.get(target)
+    return f"{parent}/glossaries/{glossary}" if glossary else ""
+
+  def connect(self):
+    """Google's client, and the project and location to ask in.
+
+    Raises:
+      UsageError: the client is not installed, or there are no credentials or
+        no project.
+    """
+    if self._client is None:
+      self._client, project = self._connected()
+      self._parent = f"projects/{project}/locations/{self._location}"
+    return self._client, self._parent
+
+  def _connected(self):
     # Its notes on connections that close would stand in the progress line.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
@@ -135,26 +150,22 @@ class Google:
       transport = service.get_transport_class("grpc_asyncio")(
           channel=grpc.aio.insecure_channel(self._stand_in)
       )
-      self._client = service(transport=transport)
-      project = project or "stand-in"
-    else:
-      try:
-        credentials, found = google.auth.default()
-      except (exceptions.GoogleAuthError, OSError, ValueError) as e:
-        # Not its message: it may quote the file.
-        raise UsageError(
-            f"no Google credentials ({type(e).__name__}): run `gcloud auth"
-            " application-default login`, or point"
-            " GOOGLE_APPLICATION_CREDENTIALS at a key file"
-        ) from None
-      self._client = service(credentials=credentials)
-      project = project or found or ""
-    if not project:
+      return service(transport=transport), project or "stand-in"
+    try:
+      credentials, found = google.auth.default()
+    except (exceptions.GoogleAuthError, OSError, ValueError) as e:
+      # Not its message: it may quote the file.
+      raise UsageError(
+          f"no Google credentials ({type(e).__name__}): run `gcloud auth"
+          " application-default login`, or point"
+          " GOOGLE_APPLICATION_CREDENTIALS at a key file"
+      ) from None
+    if not (project or found):
       raise UsageError(
           "which Google Cloud project? Give --project or set"
           " GOOGLE_CLOUD_PROJECT"
       )
-    self._parent = f"projects/{project}/locations/{self._location}"
+    return service(credentials=credentials), project or found
 
 
 def unescape(reply: str) -> str:
@@ -169,14 +180,19 @@ def unescape(reply: str) -> str:
   return reply
 
 
-def _code(lang: str) -> str:
+def code(lang: str) -> str:
+  """Google's code of a language.
+
+  Raises:
+    UsageError: it has none.
+  """
   try:
     return languages.get(lang).to("translate")
   except languages.UnknownLanguageError as e:
     raise UsageError(f"Google cannot translate it: {e}") from None
 
 
-def _translated_error(error) -> Exception:
+def translated_error(error) -> Exception:
   """One of ours for one of google.api_core.exceptions."""
   from google.api_core import exceptions
 

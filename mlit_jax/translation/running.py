@@ -5,22 +5,32 @@ import dataclasses
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
-from mlit_jax import cache as cache_lib
-from mlit_jax.translation import backends, translator
+from mlit_jax.translation import translator
+
+
+class Running(Protocol):
+  """A Translator, or what else runs jobs."""
+
+  outcome: translator.Outcome
+
+  def stop(self, why: str) -> None:
+    """Sends nothing more."""
+
+  async def run(self, jobs: Iterable[translator.Job]) -> translator.Outcome:
+    """Gets what the store lacks."""
 
 
 class Runner:
   """Runs jobs; several runs share one cap on what may be spent."""
 
   def __init__(
-      self,
-      backend: backends.Backend,
-      store: cache_lib.Cache,
-      settings: translator.Settings,
+      self, make: Callable[..., "Running"], settings: translator.Settings
   ):
-    self._backend, self._store, self._settings = backend, store, settings
+    """Takes what makes a run of (settings, show)."""
+    self._make, self._settings = make, settings
     self._last = 0.0
 
   def run(self, jobs: Iterable[translator.Job]) -> translator.Outcome:
@@ -29,9 +39,7 @@ class Runner:
     The first Ctrl-C or SIGTERM waits for what is under way, which is paid for;
     the second one ends the process.
     """
-    running = translator.Translator(
-        self._backend, self._store, self._settings, self._show
-    )
+    running = self._make(self._settings, self._show)
     left = running.outcome.interrupted
     if left.requests:
       print(
@@ -71,7 +79,7 @@ class Runner:
 
 
 async def _with_signals(
-    running: translator.Translator, jobs: Iterable[translator.Job]
+    running: Running, jobs: Iterable[translator.Job]
 ) -> translator.Outcome:
   loop = asyncio.get_running_loop()
   numbers = (signal.SIGINT, signal.SIGTERM)

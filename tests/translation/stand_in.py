@@ -15,7 +15,7 @@ import time
 import grpc
 from google.cloud import translate_v3
 
-_SERVICE = "google.cloud.translation.v3.TranslationService"
+SERVICE = "google.cloud.translation.v3.TranslationService"
 _ALPHABETS = {
     "ru": "абцдефгхийклмнопярстувшьыз",
     "he": "אבצדעפגהיךכלמנוסקרשתטוםסיז",
@@ -55,15 +55,9 @@ class StandIn:
     self._server = grpc.server(
         concurrent.futures.ThreadPoolExecutor(max_workers=32)
     )
-    handler = grpc.unary_unary_rpc_method_handler(
-        self._translate_text,
-        request_deserializer=translate_v3.TranslateTextRequest.deserialize,
-        response_serializer=translate_v3.TranslateTextResponse.serialize,
-    )
-    self._server.add_generic_rpc_handlers((
-        grpc.method_handlers_generic_handler(
-            _SERVICE, {"TranslateText": handler}
-        ),
+    self._server.add_generic_rpc_handlers(tuple(
+        grpc.method_handlers_generic_handler(service, methods)
+        for service, methods in self._services().items()
     ))
     self.address = f"localhost:{self._server.add_insecure_port('localhost:0')}"
 
@@ -74,6 +68,17 @@ class StandIn:
   def __exit__(self, *exception):
     self._released.set()
     self._server.stop(None).wait()
+
+  def _services(self):
+    return {
+        SERVICE: {
+            "TranslateText": grpc.unary_unary_rpc_method_handler(
+                self._translate_text,
+                translate_v3.TranslateTextRequest.deserialize,
+                translate_v3.TranslateTextResponse.serialize,
+            )
+        }
+    }
 
   def _translate_text(self, request, context):
     with self._lock:
