@@ -101,7 +101,9 @@ class StandIn:
       name, _, details = fault.partition(":")
       context.abort(grpc.StatusCode[name], details or "told to fail")
     if fault == "hang":
-      self._released.wait()
+      # Until the client gives up; a thread must not be lost for good.
+      while context.is_active() and not self._released.wait(0.02):
+        pass
       context.abort(grpc.StatusCode.CANCELLED, "was hanging")
     target = request.target_language_code
     replies = [translate(text, target) for text in request.contents]
@@ -113,9 +115,10 @@ class StandIn:
       replies = [html.escape(reply) for reply in replies]
     elif fault == "empty":
       replies[0] = ""
-    if fault in (None, "escape"):
+    if fault in (None, "escape", "empty"):
+      right = list(request.contents)[fault == "empty" :]
       with self._lock:
-        self.answered.update((target, text) for text in request.contents)
+        self.answered.update((target, text) for text in right)
     made = [translate_v3.Translation(translated_text=r) for r in replies]
     glossary = bool(request.glossary_config.glossary)
     return translate_v3.TranslateTextResponse(
