@@ -31,6 +31,7 @@ setuptools.setup(
     package_data={
         "mlit_jax": ["*.tsv"],
         "mlit_jax.data.pocket": ["*.toml", "languages/*.toml"],
+        "mlit_jax.judging": ["prompts/*.toml"],
         "mlit_jax.studies.report": ["*.html", "*.css", "*.js"],
     },
     entry_points={"console_scripts": ["mlit = mlit_jax.main:run"]},

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlit_jax import records
 from mlit_jax.analysis import statistics
-from mlit_jax.judging import protocols
+from mlit_jax.judging import pairs as pairs_lib
 
 OVERALL = "overall"
 _DECIMALS = 6
@@ -48,7 +48,7 @@ def summarise(
   Raises:
     ValueError: no judgments, or they are not those of one comparison, complete.
   """
-  pairs = protocols.pair_up(judgments)
+  pairs = pairs_lib.pair_up(judgments)
   if not pairs:
     raise ValueError("there are no judgments to summarise")
   groups = collections.defaultdict(list)
@@ -59,7 +59,7 @@ def summarise(
 
 
 def _summary(
-    pairs: Sequence[protocols.Pair], level: float
+    pairs: Sequence[pairs_lib.Pair], level: float
 ) -> dict[str, Any]:
   judged = [pair for pair in pairs if not pair.failed]
   values = [pair.value for pair in judged]
@@ -102,7 +102,7 @@ def _summary(
   }
 
 
-def _gate_rate(pairs: Sequence[protocols.Pair], side: str) -> float | None:
+def _gate_rate(pairs: Sequence[pairs_lib.Pair], side: str) -> float | None:
   found = [
       pair.ab.gate[side] == pair.ab.lang
       for pair in pairs

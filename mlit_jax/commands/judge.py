@@ -43,12 +43,10 @@ def run(args) -> int:
     )
   judge = comparisons.make_judge(args.judge, candidates)
   gate = comparisons.pocket_gate(candidates)
-  try:
-    judgments = protocols.side_by_side(
-        judge, args.judge, prompts, a, b, gate, candidates
-    )
-  except ValueError as e:
-    raise UsageError(str(e)) from None
+  judgments = protocols.judge(
+      protocols.SIDE_BY_SIDE, judge, args.judge, prompts, a, b,
+      gate=gate, candidates=candidates,
+  )
   output = pathlib.Path(args.output)
   records.write_records(output, judgments)
   summary = judgments_lib.summarise(judgments)
