@@ -59,6 +59,7 @@ class Reply:
     finish_reason: `stop` or `length`; "" if unknown.
     revision: the model that replied, in the provider's words.
     usage: tokens paid for, {"input", "output"}; empty if unknown.
+    prompt: of a recorded reply, the prompt it was the reply to.
   """
 
   text: str
@@ -66,6 +67,7 @@ class Reply:
   finish_reason: str = ""
   revision: str = ""
   usage: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  prompt: str = ""
 
   def __post_init__(self):
     if self.failure and self.failure not in JUDGE_FAILURES:

@@ -96,6 +96,7 @@ LETTERS = Form(
 YES_NO = Form(
     re.compile(_TOKEN % "(YES|NO)"),
     _lines(rf"{_OPEN}(yes|no)\b|\b(yes|no){_CLOSE}"),
+    high=1,
 )
 
 

@@ -100,7 +100,7 @@ SIDE_BY_SIDE = PROTOCOLS["side_by_side"]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Question:
+class Question:
   """A request, and what is needed to ask again and to keep the reply."""
 
   item: items_lib.Item
@@ -151,7 +151,8 @@ def judge(
     JudgeError: the judge cannot go on.
   """
   questions = ask(
-      protocol, judge, prompts, a, b, wording=wording, samples=samples
+      protocol, judge.reads_prompt, prompts, a, b, wording=wording,
+      samples=samples,
   )
   if gate is not None:
     # It could never find the right language among candidates without it.
@@ -172,15 +173,18 @@ def judge(
 
 def ask(
     protocol: Protocol,
-    judge: judges.Judge,
+    in_words: bool,
     prompts: Sequence[records.Instruction],
     a: Sequence[records.Response],
     b: Sequence[records.Response] | None = None,
     *,
     wording: prompt_files.Ours | prompt_files.Theirs | None = None,
     samples: int = 1,
-) -> list[_Question]:
-  """What `judge` would ask, in its order; arguments and errors are the same."""
+) -> list[Question]:
+  """What `judge` asks, in its order; arguments and errors are the same.
+
+  But for `in_words`: whether the judge is asked in words.
+  """
   if (b is not None) != protocol.paired:
     number = "two systems: give b, too" if b is None else "one: leave b out"
     raise UsageError(f"{protocol.name} judges {number}")
@@ -194,7 +198,7 @@ def ask(
   for item in items:
     lang = item.prompt.lang
     prompt = None
-    if judge.reads_prompt:
+    if in_words:
       prompt = wording.get(protocol.kind(item), lang)
     for order in protocol.orders:
       messages = ()
@@ -216,7 +220,7 @@ def ask(
             sample=sample,
             prompt=messages,
         )
-        found.append(_Question(item, prompt, request))
+        found.append(Question(item, prompt, request))
   return found
 
 
@@ -265,7 +269,7 @@ def _replies(
 def _judgment(
     protocol: Protocol,
     judge_spec: str,
-    question: _Question,
+    question: Question,
     reply: judges.Reply,
     gate: gate_lib.Gate | None,
     candidates: Sequence[str] | None,
@@ -288,22 +292,21 @@ def _judgment(
       gate=found,
       turn=request.turn,
       sample=request.sample,
-      prompt=question.prompt.name if question.prompt else "",
       **_read(protocol, question, reply),
   )
 
 
 def _read(
-    protocol: Protocol, question: _Question, reply: judges.Reply
+    protocol: Protocol, question: Question, reply: judges.Reply
 ) -> dict:
   """The fields of a judgment that a reply decides."""
+  name = question.prompt.name if question.prompt else reply.prompt
   kept = {
-      "raw": reply.text, "finish_reason": reply.finish_reason,
+      "raw": reply.text, "prompt": name, "finish_reason": reply.finish_reason,
       "revision": reply.revision, "usage": reply.usage,
   }
   if reply.failure:
     return kept | {"failure": reply.failure}
-  name = question.prompt.name if question.prompt else ""
   return kept | protocol.read(
       reply.text,
       question.request.order,
@@ -315,7 +318,7 @@ def _read(
 def _ask_again(
     protocol: Protocol,
     judge: judges.Judge,
-    questions: Sequence[_Question],
+    questions: Sequence[Question],
     judgments: list[records.Judgment],
 ) -> None:
   """Asks once more where there is no verdict; changes `judgments` in place."""
