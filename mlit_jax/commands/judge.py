@@ -95,11 +95,15 @@ def run(args) -> int:
   if args.prompt_file:
     wording = prompt_files.Theirs(args.prompt_file)
   prompts, a, b = _rows(args)
-  asked = {"wording": wording, "samples": args.samples}
+  questions = protocols.ask(
+      protocol, spec.is_language_model or bool(args.fastchat_output), prompts,
+      a, b, wording=wording, samples=args.samples,
+  )
+  if protocol.by_turn:
+    _tell_missing_references(questions)
   output = pathlib.Path(args.output)
   options = _options(args, output)
   if args.dry_run:
-    questions = protocols.ask(protocol, True, prompts, a, b, **asked)
     plan = judge_setup.plan(spec, options, [q.request for q in questions])
     _print_plan(plan, args)
     return 0
@@ -109,8 +113,8 @@ def run(args) -> int:
       spec, options, candidates or (), show
   ) as judge:
     try:
-      judgments = protocols.judge(
-          protocol, judge, spec.text, prompts, a, b, **asked,
+      judgments = protocols.answer(
+          protocol, judge, spec.text, questions,
           ask_again=not args.no_ask_again, gate=gate, candidates=candidates,
       )
     finally:
@@ -122,7 +126,7 @@ def run(args) -> int:
         )
   records.write_records(output, judgments)
   if args.fastchat_output:
-    _write_fastchat(args, protocol, judgments, prompts, a, b, asked)
+    _write_fastchat(args.fastchat_output, judgments, questions)
   spent = getattr(judge, "spent", 0)
   return _report(args, spec, protocol, judgments, output, spent)
 
@@ -252,6 +256,22 @@ def _rows(args):
   return prompts, answers(args.a), answers(args.b)
 
 
+def _tell_missing_references(questions) -> None:
+  from mlit_jax.judging import items
+
+  missing = {
+      f"{q.request.id} (turn {q.request.turn})"
+      for q in questions
+      if q.item.prompt.extra.get("category") in items.GUIDED
+      and not q.item.guided
+  }
+  if missing:
+    print(
+        f"{len(missing)} turns of {', '.join(sorted(items.GUIDED))} have no"
+        f" reference answer and are judged without: {items.names(missing)}"
+    )
+
+
 def _gate(args, spec, prompts):
   """(the gate, the languages it chooses from), or (None, None)."""
   wanted = args.gate
@@ -272,14 +292,14 @@ def _gate(args, spec, prompts):
   return comparisons.pocket_gate(candidates), candidates
 
 
-def _write_fastchat(args, protocol, judgments, prompts, a, b, asked) -> None:
-  from mlit_jax.judging import fastchat, protocols
+def _write_fastchat(path, judgments, questions) -> None:
+  from mlit_jax.judging import fastchat
 
   told = {
       fastchat.prompt_key(q.request): q.request.prompt[-1].content
-      for q in protocols.ask(protocol, True, prompts, a, b, **asked)
+      for q in questions
   }
-  fastchat.write_judgments(args.fastchat_output, judgments, told)
+  fastchat.write_judgments(path, judgments, told)
 
 
 def _print_plan(plan, args) -> None:

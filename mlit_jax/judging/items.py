@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from mlit_jax import records
@@ -107,7 +108,7 @@ def build(
   items = []
   for key, prompt in rows.items():
     questions = _questions(prompt, by_turn)
-    references = _references(prompt, len(questions))
+    references = _references(prompt)
     guided = by_turn and prompt.extra.get("category") in GUIDED
     for turn in range(1, len(questions) + 1):
       right = references[:turn] if len(references) >= turn else ()
@@ -181,11 +182,14 @@ def _answers(
   return (*said, last)
 
 
-def _references(prompt: records.Instruction, turns: int) -> tuple[str, ...]:
-  given = prompt.extra.get("reference")
-  if isinstance(given, list) and all(isinstance(x, str) for x in given):
-    return tuple(given) if all(given[:turns]) else ()
-  return (prompt.response,) if prompt.response.strip() else ()
+def _references(prompt: records.Instruction) -> tuple[str, ...]:
+  """The right answers as far as there are any: a later turn may lack one."""
+  given = prompt.extra.get("reference", [prompt.response])
+  if not isinstance(given, list):
+    return ()
+  return tuple(
+      itertools.takewhile(lambda x: isinstance(x, str) and x.strip(), given)
+  )
 
 
 def _by_key(name: str, rows: Sequence) -> dict[_Key, object]:

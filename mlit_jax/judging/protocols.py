@@ -108,6 +108,59 @@ class Question:
   request: judges.Request
 
 
+def ask(
+    protocol: Protocol,
+    in_words: bool,
+    prompts: Sequence[records.Instruction],
+    a: Sequence[records.Response],
+    b: Sequence[records.Response] | None = None,
+    *,
+    wording: prompt_files.Ours | prompt_files.Theirs | None = None,
+    samples: int = 1,
+) -> list[Question]:
+  """The questions of `judge`, in its order; arguments and errors are the same.
+
+  But for `in_words`: whether the judge is asked in words.
+  """
+  if (b is not None) != protocol.paired:
+    number = "two systems: give b, too" if b is None else "one: leave b out"
+    raise UsageError(f"{protocol.name} judges {number}")
+  sides = {"a": a} if b is None else {"a": a, "b": b}
+  items = items_lib.build(
+      prompts, sides, by_turn=protocol.by_turn, needs=protocol.needs
+  )
+  systems = tuple(items_lib.system_name(s, rows) for s, rows in sides.items())
+  wording = wording or prompt_files.Ours()
+  found = []
+  for item in items:
+    lang = item.prompt.lang
+    prompt = None
+    if in_words:
+      prompt = wording.get(protocol.kind(item), lang)
+    for order in protocol.orders:
+      messages = ()
+      if prompt is not None:
+        messages = prompt.fill(_fields(item, order))
+      for sample in range(samples):
+        request = judges.Request(
+            id=item.prompt.id,
+            lang=lang,
+            instruction=item.instruction(),
+            reference=item.references[-1] if item.references else "",
+            answers=tuple(
+                item.answers[side][-1] for side in order if side in item.answers
+            ),
+            protocol=protocol.name,
+            systems=systems,
+            order=order,
+            turn=item.turn,
+            sample=sample,
+            prompt=messages,
+        )
+        found.append(Question(item, prompt, request))
+  return found
+
+
 def judge(
     protocol: Protocol,
     judge: judges.Judge,
@@ -154,6 +207,23 @@ def judge(
       protocol, judge.reads_prompt, prompts, a, b, wording=wording,
       samples=samples,
   )
+  return answer(
+      protocol, judge, judge_spec, questions, ask_again=ask_again, gate=gate,
+      candidates=candidates,
+  )
+
+
+def answer(
+    protocol: Protocol,
+    judge: judges.Judge,
+    judge_spec: str,
+    questions: Sequence[Question],
+    *,
+    ask_again: bool = True,
+    gate: gate_lib.Gate | None = None,
+    candidates: Sequence[str] | None = None,
+) -> list[records.Judgment]:
+  """The judgments of questions made by `ask`; see `judge`."""
   if gate is not None:
     # It could never find the right language among candidates without it.
     lacking = {q.request.lang for q in questions} - set(candidates or ())
@@ -169,59 +239,6 @@ def judge(
   if ask_again and judge.reads_prompt:
     _ask_again(protocol, judge, questions, judgments)
   return judgments
-
-
-def ask(
-    protocol: Protocol,
-    in_words: bool,
-    prompts: Sequence[records.Instruction],
-    a: Sequence[records.Response],
-    b: Sequence[records.Response] | None = None,
-    *,
-    wording: prompt_files.Ours | prompt_files.Theirs | None = None,
-    samples: int = 1,
-) -> list[Question]:
-  """What `judge` asks, in its order; arguments and errors are the same.
-
-  But for `in_words`: whether the judge is asked in words.
-  """
-  if (b is not None) != protocol.paired:
-    number = "two systems: give b, too" if b is None else "one: leave b out"
-    raise UsageError(f"{protocol.name} judges {number}")
-  sides = {"a": a} if b is None else {"a": a, "b": b}
-  items = items_lib.build(
-      prompts, sides, by_turn=protocol.by_turn, needs=protocol.needs
-  )
-  systems = tuple(items_lib.system_name(s, rows) for s, rows in sides.items())
-  wording = wording or prompt_files.Ours()
-  found = []
-  for item in items:
-    lang = item.prompt.lang
-    prompt = None
-    if in_words:
-      prompt = wording.get(protocol.kind(item), lang)
-    for order in protocol.orders:
-      messages = ()
-      if prompt is not None:
-        messages = prompt.fill(_fields(item, order))
-      for sample in range(samples):
-        request = judges.Request(
-            id=item.prompt.id,
-            lang=lang,
-            instruction=item.instruction(),
-            reference=item.references[-1] if item.references else "",
-            answers=tuple(
-                item.answers[side][-1] for side in order if side in item.answers
-            ),
-            protocol=protocol.name,
-            systems=systems,
-            order=order,
-            turn=item.turn,
-            sample=sample,
-            prompt=messages,
-        )
-        found.append(Question(item, prompt, request))
-  return found
 
 
 def reparse(judgments: Iterable[records.Judgment]) -> list[records.Judgment]:

@@ -163,6 +163,8 @@ class RemoteJudge:
     try:
       if waiting:
         _finish(run.all(waiting))
+    except BaseExceptionGroup as group:
+      raise _first(group) from None
     finally:
       self.spent = run.budget.spent
       self.sent += run.sent
@@ -183,6 +185,8 @@ class _Run:
     self._tokens_pace = pacing.Pace(limits.tokens_per_minute)
     self._error: judges.JudgeError | None = None
     self._replied = self._in_vain = self._output = 0
+    self._arrived: dict[str, tuple[dict, asyncio.Future]] = {}
+    self._arrival = asyncio.Event()
     self.budget = pacing.Budget(limits)
     self.budget.spent = spent
     self.failed: dict[str, judges.Reply] = {}
@@ -203,8 +207,13 @@ class _Run:
     workers = min(self._limits.concurrency, len(waiting))
     with self._journal_file() as journal:
       async with self._vendor.session() as ask, asyncio.TaskGroup() as group:
-        for _ in range(workers):
-          group.create_task(self._work(ask, questions, len(waiting), journal))
+        writer = group.create_task(self._write())
+        async with asyncio.TaskGroup() as inner:
+          for _ in range(workers):
+            inner.create_task(
+                self._work(ask, questions, len(waiting), journal)
+            )
+        writer.cancel()
     if self._error is not None:
       raise self._error
     if self._journal is not None:
@@ -225,6 +234,7 @@ class _Run:
       try:
         reply = await self._one(ask, key, request, journal)
       except judges.JudgeError as e:
+        journal("!", key)
         self._error = self._error or e
       else:
         self._count(key, reply, journal)
@@ -274,7 +284,8 @@ class _Run:
         async with asyncio.timeout(self._limits.timeout):
           reply = await ask(request)
         usage = reply.usage or {"input": pacing.estimate(request)}
-        return await self._keep(key, reply, announced)
+        await self._keep(key, reply, announced)
+        return reply
       except TimeoutError:
         reason, after = f"no reply in {self._limits.timeout:g} s", None
         usage = most
@@ -293,13 +304,35 @@ class _Run:
         await asyncio.sleep(self._limits.wait(attempt, after))
     return judges.Reply(reason, "transport")
 
-  async def _keep(self, key, reply, announced) -> judges.Reply:
+  async def _keep(self, key, reply, announced) -> None:
+    """Returns once the reply is stored."""
     used = sum(reply.usage.values())
     if used:
       self._tokens_pace.correct(used - announced)
     self._output += reply.usage.get("output", 0)
-    stored = await asyncio.to_thread(self._store.put, key, row(reply))
-    return judges.Reply(**stored)
+    stored = asyncio.get_running_loop().create_future()
+    self._arrived[key] = row(reply), stored
+    self._arrival.set()
+    await stored
+
+  async def _write(self) -> None:
+    """Stores what has arrived, all that came during the last write at once."""
+    while True:
+      await self._arrival.wait()
+      self._arrival.clear()
+      batch, self._arrived = self._arrived, {}
+      rows = {key: value for key, (value, _) in batch.items()}
+      await asyncio.to_thread(self._store.put_many, rows)
+      for _, stored in batch.values():
+        if not stored.done():
+          stored.set_result(None)
+
+
+def _first(error: BaseException) -> BaseException:
+  """What went wrong first in a group of tasks."""
+  while isinstance(error, BaseExceptionGroup):
+    error = error.exceptions[0]
+  return error
 
 
 def _finish(work: Awaitable[None]) -> None:

@@ -57,8 +57,8 @@ def parse(text: str) -> Spec:
   if kind in ("openai", "gemini"):
     # A model's name may hold an @, too.
     name, mark, address = name.partition("@http")
-    if mark:
-      address = mark[1:] + address
+    if mark or "://" in name:
+      address = mark[1:] + address or name
     elif kind == "gemini":
       name, _, address = name.partition("@")
     # An address stands in every judgment, so it must hold no password.

@@ -73,12 +73,13 @@ def judge(
   if spec.kind in ("replay", "human"):
     yield recorded.RecordedJudge(spec.text, spec.name)
     return
-  with cache.Cache(options.replies) as store:
-    if spec.kind == "local":
-      made = _generator(spec, options)
+  if spec.kind == "local":
+    made = _generator(spec, options)
+    with cache.Cache(options.replies) as store:
       yield local.LocalJudge(spec.text, made, made.identity, store, show)
-      return
-    vendor = _vendor(spec, options)
+    return
+  vendor = _vendor(spec, options)
+  with cache.Cache(options.replies) as store:
     if options.batch:
       yield openai_batch.OpenAIBatch(
           spec.text, vendor, store, options.journal, options.limits,
