@@ -26,6 +26,9 @@ from mlit_jax.judging import judges, pacing
 Ask = Callable[[judges.Request], Awaitable[judges.Reply]]
 # So many failures in a row, from the start on, mean that nothing works.
 _HOPELESS = 20
+# Seconds from one first request to the next. Requests that leave together
+# return together, and wait for each other ever after.
+_APART = 0.003
 
 
 class Vendor(Protocol):
@@ -209,9 +212,9 @@ class _Run:
       async with self._vendor.session() as ask, asyncio.TaskGroup() as group:
         writer = group.create_task(self._write())
         async with asyncio.TaskGroup() as inner:
-          for _ in range(workers):
+          for worker in range(workers):
             inner.create_task(
-                self._work(ask, questions, len(waiting), journal)
+                self._work(worker, ask, questions, len(waiting), journal)
             )
         writer.cancel()
     if self._error is not None:
@@ -229,7 +232,8 @@ class _Run:
     with open(self._journal, "ab", buffering=0) as file:
       yield lambda mark, key: file.write(f"{mark}{key}\n".encode("ascii"))
 
-  async def _work(self, ask, questions, total, journal) -> None:
+  async def _work(self, worker, ask, questions, total, journal) -> None:
+    await asyncio.sleep(worker * _APART)
     for key, request in questions:
       try:
         reply = await self._one(ask, key, request, journal)

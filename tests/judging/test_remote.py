@@ -157,7 +157,7 @@ def test_retry_after_is_honoured(server, vendor, store, make_requests):
   server.control(always=["429_after"], retry_after="0.7")
   began = time.monotonic()
   _judge(vendor, store).judge(make_requests(1))
-  assert 0.7 <= time.monotonic() - began
+  assert time.monotonic() - began >= 0.7
   first, second = server.stats()["times"]
   assert second - first >= 0.7
   server.control(always=["429_after"], retry_after="3600")
@@ -452,13 +452,13 @@ def test_twenty_thousand_with_faults(server, store, make_requests):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["openai", "gemini"])
 def test_the_time_is_the_providers(server, tmp_path, make_requests, kind):
-  number, ratios = 64 * 24, []
+  number, ratios = 64 * 32, []
   vendor = _vendor(server, kind)
   for attempt in range(3):
     server.control(latency=0.25)
     with cache.Cache(tmp_path / f"{attempt}.jsonl") as store:
       judge = _judge(vendor, store, concurrency=64, timeout=10)
-      judge.judge(make_requests(64, system="warm [[A]]"))
+      judge.judge(make_requests(64, system="imports [[A]]"))
       began = time.monotonic()
       judge.judge(make_requests(number))
       ratios.append((time.monotonic() - began) / (number / 64 * 0.25))
