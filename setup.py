@@ -66,8 +66,8 @@ setuptools.setup(
         "judges": ["google-genai", "httpx"],
         "hf": ["datasets", "tokenizers"],
         "test": [
-            "beartype", "pytest", "pytest-cov", "ruff", "sacrebleu",
-            "selenium",
+            "beartype", "google-genai", "httpx", "pytest", "pytest-cov",
+            "ruff", "sacrebleu", "selenium",
             # The peers that models are compared with.
             'torch==2.13.0; python_version < "3.12"',
             'transformers; python_version < "3.12"',
