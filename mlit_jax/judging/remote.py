@@ -28,7 +28,7 @@ Ask = Callable[[judges.Request], Awaitable[judges.Reply]]
 _HOPELESS = 20
 # Seconds from one first request to the next. Requests that leave together
 # return together, and wait for each other ever after.
-_APART = 0.003
+_APART = 0.004
 
 
 class Vendor(Protocol):
