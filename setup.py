@@ -31,6 +31,7 @@ setuptools.setup(
     package_data={
         "mlit_jax": ["*.tsv"],
         "mlit_jax.data.pocket": ["*.toml", "languages/*.toml"],
+        "mlit_jax.judging": ["prompts/*.toml"],
         "mlit_jax.studies.report": ["*.html", "*.css", "*.js"],
     },
     entry_points={"console_scripts": ["mlit = mlit_jax.main:run"]},
@@ -69,8 +70,8 @@ setuptools.setup(
         "judges": ["google-genai", "httpx"],
         "hf": ["datasets"],
         "test": [
-            "beartype", "google-cloud-translate", "httpx", "pytest",
-            "pytest-cov", "ruff", "sacrebleu", "selenium",
+            "beartype", "google-cloud-translate", "google-genai", "httpx",
+            "pytest", "pytest-cov", "ruff", "sacrebleu", "selenium",
             # The peers that models are compared with.
             'torch==2.13.0; python_version < "3.12"',
             'transformers; python_version < "3.12"',
