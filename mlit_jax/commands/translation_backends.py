@@ -99,42 +99,29 @@ class _Generate:
 
   def __init__(self, directory, max_new_tokens: int, batch_size: int):
     self._directory, self._max_new_tokens = directory, max_new_tokens
-    self._batch_size, self._engine = batch_size, None
+    self._batch_size, self._answerer = batch_size, None
 
   def __call__(self, prompts):
     from mlit_jax import cpu, records
-    from mlit_jax.data import templates, tokenizers
     from mlit_jax.decoding.engine import Request
-    from mlit_jax.models.interchange import huggingface
-    from mlit_jax.studies import session
+    from mlit_jax.studies.answering import Answerer
 
-    if self._engine is None:
+    if self._answerer is None:
       cpu.keep_freed_memory()
-      self._tokenizer = tokenizers.SentencePieceTokenizer.from_directory(
-          self._directory
-      )
-      config, self._params = huggingface.load(self._directory)
-      self._engine = session.engine(
-          config, self._tokenizer.eos_id, self._batch_size
-      )
+      self._answerer = Answerer(self._directory, "plain", self._batch_size)
     requests = [
         Request(
             str(number),
-            tuple(
-                templates.encode_prompt(
-                    self._tokenizer, templates.get("plain"),
-                    [records.Message("user", prompt)],
-                )
-            ),
+            self._answerer.encode([records.Message("user", prompt)]),
             self._max_new_tokens,
         )
         for number, prompt in enumerate(prompts)
     ]
     replies = {
         int(result.id): (
-            self._tokenizer.decode(result.tokens)
+            self._answerer.read(result)
             if result.finish_reason == "stop" else ""
         )
-        for result in self._engine.generate(self._params, requests)
+        for result in self._answerer.generate(requests)
     }
     return [replies[number] for number in range(len(prompts))]

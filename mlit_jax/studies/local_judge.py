@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mlit_jax import records
-from mlit_jax.data import templates, tokenizers
+from mlit_jax.data import checkpoint_template
 from mlit_jax.judging import judges
 
 
@@ -38,7 +38,8 @@ class Generator:
     Raises:
       OSError: there is no such directory.
     """
-    self._directory, self._template = directory, templates.get(template)
+    self._directory, self._template = directory, template
+    checkpoint_template.find(template, directory)
     self._temperature, self._max_tokens = temperature, max_tokens
     self._batch_size = batch_size
     self._revision = fingerprint(directory)
@@ -57,21 +58,17 @@ class Generator:
     A prompt that does not fit the model is a failed request (`transport`).
     """
     from mlit_jax.decoding.engine import Request
-    from mlit_jax.models.interchange import huggingface
-    from mlit_jax.studies import session
+    from mlit_jax.studies.answering import Answerer
 
-    tokenizer = tokenizers.SentencePieceTokenizer.from_directory(
-        self._directory
-    )
-    config, params = huggingface.load(self._directory)
-    engine = session.engine(config, tokenizer.eos_id, self._batch_size)
+    answerer = Answerer(self._directory, self._template, self._batch_size)
+    longest = answerer.config.max_length
     requests, lengths = [], {}
     for index, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
-      tokens = templates.encode_prompt(tokenizer, self._template, prompt)
-      if len(tokens) + self._max_tokens > config.max_length:
+      tokens = answerer.encode(prompt)
+      if len(tokens) + self._max_tokens > longest:
         told = (
             f"{len(tokens)} prompt tokens and {self._max_tokens} of the reply"
-            f" exceed the judge's length of {config.max_length}"
+            f" exceed the judge's length of {longest}"
         )
         yield index, judges.Reply(told, "transport")
         continue
@@ -82,9 +79,9 @@ class Generator:
               seed,
           )
       )
-    for result in engine.generate(params, requests):
+    for result in answerer.generate(requests):
       yield int(result.id), judges.Reply(
-          tokenizer.decode(result.tokens),
+          answerer.read(result),
           finish_reason=result.finish_reason,
           revision=self._revision[:12],
           usage={"input": lengths[result.id], "output": result.num_tokens},

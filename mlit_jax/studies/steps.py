@@ -194,27 +194,18 @@ def decode(
     batch_size: prompts decoded together.
     show: shows the progress.
   """
-  from mlit_jax.data import chat, checkpoint_template
   from mlit_jax.decoding.engine import Request
-  from mlit_jax.models.interchange import huggingface
-  from mlit_jax.studies import session
+  from mlit_jax.studies.answering import Answerer
 
-  tokenizer = tokenizers.load(model)
-  form = checkpoint_template.find(template, model)
-  rows = huggingface.load_config(model).vocab_size
-  tokenizers.check_vocabulary(tokenizer, rows, model)
-  config, params = huggingface.load(model)
-  engine = session.engine(config, form.end_ids(tokenizer)[0], batch_size)
+  answerer = Answerer(model, template, batch_size)
   requests = [
       Request(
-          f"{p.lang}:{p.id}",
-          tuple(chat.encode_prompt(tokenizer, form, p.messages)),
-          max_new_tokens,
+          f"{p.lang}:{p.id}", answerer.encode(p.messages), max_new_tokens
       )
       for p in prompts
   ]
   results = {}
-  for result in engine.generate(params, requests):
+  for result in answerer.generate(requests):
     results[result.id] = result
     show(f"{len(results)}/{len(requests)} answers")
   responses = []
@@ -225,7 +216,7 @@ def decode(
             id=prompt.id,
             lang=prompt.lang,
             model=name,
-            response=form.read(tokenizer.decode(result.tokens)),
+            response=answerer.read(result),
             finish_reason=result.finish_reason,
             num_tokens=result.num_tokens,
         )
