@@ -109,7 +109,8 @@ class Cache:
       self._scan()
       with self._exclusive():
         pass
-      _sync_directory(self.path.parent)
+      if not self._end:  # it may be new
+        _sync_directory(self.path.parent)
     except BaseException:
       self.close()
       raise

@@ -48,6 +48,8 @@ def add_arguments(parser) -> None:
   add("--per_minute", type=float, default=3_000_000, metavar="N",
       help="characters sent a minute (default 3000000)")
   add("--concurrency", type=int, default=8, help="requests at once")
+  add("--timeout", type=float, default=60, metavar="S",
+      help="seconds a request may take (default 60)")
   add("--max_segments", type=int, help="texts a request at most")
   add("--max_characters", type=int, help="code points a request at most")
   add("--back_translate", type=int, default=0, metavar="N",
@@ -112,6 +114,7 @@ def _translate(args, targets, backend, items, store) -> int:
       per_minute=args.per_minute,
       price=args.price or 0.0,
       max_cost=args.max_cost,
+      timeout=args.timeout + 5,  # after the client's own
   )
   make = functools.partial(translator.Translator, backend, store)
   if args.batch:
@@ -167,7 +170,7 @@ def _targets(text: str) -> list[str]:
 
 
 def _check(args) -> None:
-  positive = ("per_minute", "concurrency", "max_new_tokens")
+  positive = ("per_minute", "concurrency", "timeout", "max_new_tokens")
   for name in positive:
     if not getattr(args, name) > 0:
       raise UsageError(f"--{name} must be greater than 0")

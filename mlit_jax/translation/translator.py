@@ -19,6 +19,8 @@ from mlit_jax.translation import backends, in_flight
 # Replies that do not fit their request are asked for again once; then the
 # request is halved, down to the segment that causes it.
 _TRIES_OF_BAD_REPLIES = 2
+# A segment alone is asked for more often: after that its row has failed.
+_TRIES_OF_ONE = 4
 # A service that has failed so many segments and translated none is given up.
 _HOPELESS = 10
 # Why a run stopped: the next request would have gone over the cap.
@@ -198,14 +200,18 @@ class Translator:
     todo = [request]
     while todo:
       request, reason = todo.pop(), ""
-      for _ in range(_TRIES_OF_BAD_REPLIES):
+      alone = len(request) == 1
+      for _ in range(_TRIES_OF_ONE if alone else _TRIES_OF_BAD_REPLIES):
         if reason:
           self.outcome.repeated[reason] += 1
         request, reason = await self._ask_and_store(request)
-        if not request or reason.startswith("refused"):
+        refused = reason.startswith("refused")
+        if not request or refused:
           break
-      if len(request) == 1:
+      if len(request) == 1 and (alone or refused):
         self._fail(request[0], reason)
+      elif len(request) == 1:  # what is left over of a larger one
+        todo.append(request)
       elif request:
         self.outcome.repeated["halved"] += 1
         middle = len(request) // 2

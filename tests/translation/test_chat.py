@@ -112,7 +112,7 @@ def test_one_fault_costs_a_repeat(tmp_path, fault):
 
 def test_a_reply_that_stays_unusable_fails_its_segment_alone(tmp_path):
   cut = (200, {}, _reply("half", "length"))
-  with Server(lambda number: cut if number < 2 else None) as server:
+  with Server(lambda number: cut if number < 4 else None) as server:
     backend_first = _run(server, ["long"], tmp_path)
     outcome, found = backend_first
     assert found == [None] and len(outcome.failed) == 1

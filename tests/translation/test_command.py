@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -332,4 +333,42 @@ def test_a_signal_waits_for_what_is_paid_for(tmp_path, number, code):
   assert not (tmp_path / "out.jsonl").exists()
   assert [p.name for p in (tmp_path / "replies").iterdir()] == [
       "translations.jsonl"
+  ]
+
+
+@pytest.mark.slow
+def test_ten_thousand_segments_survive_faults_and_kills(tmp_path):
+  """One request in ten goes wrong, and the process is killed three times."""
+  num, chance = 10_000, random.Random(3)
+  kinds = ["RESOURCE_EXHAUSTED", "UNAVAILABLE", "half", "swap", "escape",
+           "hang", "INTERNAL", "empty"]
+  _write(tmp_path / "many.jsonl", [
+      {"id": str(n), "lang": "en", "prompt": f"item {n}"} for n in range(num)
+  ])
+
+  def faults(number, request):
+    return chance.choice(kinds) if chance.random() < 0.1 else None
+
+  options = ("--timeout", "1", "--concurrency", "16")
+  told = 0
+  with stand_in.StandIn(faults, seconds=0.005) as server:
+    for kill in range(4):
+      process = _start(tmp_path, server, *options)
+      if kill < 3:
+        goal = len(server.sizes) + 300
+        _wait_for(lambda goal=goal: len(server.sizes) > goal)
+        process.kill()
+      _, err = process.communicate()
+      found = re.search(r"(\d+) requests \((\d+) segments", err)
+      told += int(found[2]) if found else 0
+      assert not found or int(found[1]) <= 16
+    assert process.returncode == 0, err
+    repeated = server.answered.total() - num
+    assert len(server.answered) == num  # nothing lost
+  # Nothing that reached the disk was asked for again: what was answered twice
+  # was in flight at a kill, and was told.
+  assert repeated <= told <= 3 * 16 * 5
+  rows = _read(tmp_path / "out.jsonl")
+  assert [r["messages"][0]["content"] for r in rows] == [
+      stand_in.translate(f"item {n}", "ru") for n in range(num)
   ]

@@ -255,3 +255,15 @@ def test_a_request_has_one_pair_of_languages(store):
     asyncio.run(translator.Translator(backend, store, _settings()).run(jobs))
   langs = collections.Counter(r.target_language_code for r in server.requests)
   assert langs == {"ru": 1, "he": 1}
+
+
+def test_a_segment_left_over_has_all_its_tries(store):
+  """Its request has used its own tries up when the others have replies."""
+  def faults(number, request):
+    return "empty" if number < 4 else None
+
+  with stand_in.StandIn(faults) as server:
+    outcome, found = _run(server, store, TEXTS[:3],
+                          settings=_settings(concurrency=1))
+    assert [r.contents[0] for r in server.requests] == [TEXTS[0]] * 5
+  assert None not in found and outcome.failed == {}
