@@ -48,6 +48,7 @@ class Runner:
           " was killed; they may be charged twice",
           file=sys.stderr,
       )
+    self._last = time.monotonic()
     try:
       outcome = asyncio.run(_with_signals(running, jobs))
     finally:

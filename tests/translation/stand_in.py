@@ -106,19 +106,21 @@ class StandIn:
         pass
       context.abort(grpc.StatusCode.CANCELLED, "was hanging")
     target = request.target_language_code
-    replies = [translate(text, target) for text in request.contents]
+    texts = list(request.contents)
+    replies = right = [translate(text, target) for text in texts]
     if fault == "half":
       replies = replies[: len(replies) // 2]
     elif fault == "swap":
       replies = replies[::-1]
     elif fault == "escape":
-      replies = [html.escape(reply) for reply in replies]
+      replies = right = [html.escape(reply) for reply in replies]
     elif fault == "empty":
-      replies[0] = ""
-    if fault in (None, "escape", "empty"):
-      right = list(request.contents)[fault == "empty" :]
+      texts, replies = texts[1:], ["", *replies[1:]]
+      right = replies
+    # One text alone cannot be swapped.
+    if replies == right:
       with self._lock:
-        self.answered.update((target, text) for text in right)
+        self.answered.update((target, text) for text in texts)
     made = [translate_v3.Translation(translated_text=r) for r in replies]
     glossary = bool(request.glossary_config.glossary)
     return translate_v3.TranslateTextResponse(
