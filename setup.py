@@ -30,6 +30,7 @@ setuptools.setup(
     package_dir={"mlit_jax.configs": "configs"},
     package_data={
         "mlit_jax": ["*.tsv"],
+        "mlit_jax.data.sources": ["*.toml"],
         "mlit_jax.data.pocket": ["*.toml", "languages/*.toml"],
         "mlit_jax.studies.report": ["*.html", "*.css", "*.js"],
     },
@@ -37,6 +38,7 @@ setuptools.setup(
     install_requires=[
         "absl-py",
         "array_record",
+        "defusedxml",
         "flax",
         "grain",
         "jax",
@@ -65,7 +67,7 @@ setuptools.setup(
         "judges": ["google-genai", "httpx"],
         "hf": ["datasets", "tokenizers"],
         "test": [
-            "beartype", "pytest", "pytest-cov", "ruff", "sacrebleu",
+            "beartype", "datasets", "pytest", "pytest-cov", "ruff", "sacrebleu",
             "selenium",
             # The peers that models are compared with.
             'torch==2.13.0; python_version < "3.12"',
