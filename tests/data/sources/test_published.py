@@ -90,7 +90,7 @@ def tfds_dir(tmp_path_factory):
     def _split_generators(self, dl_manager):
       odd = [{**_CHAT, "lang": "eng", "id": "é"}, {**_CHAT, "id": b"\xff"}]
       return {
-          "train": ((n, {**_CHAT, "id": f"c{n}"}) for n in range(40)),
+          "train": ((n, {**_CHAT, "id": f"c{n}"}) for n in range(80)),
           "test": enumerate(odd),
       }
 
@@ -98,20 +98,27 @@ def tfds_dir(tmp_path_factory):
       raise NotImplementedError
 
   folder = tmp_path_factory.mktemp("tfds")
-  MlitSmall(data_dir=folder).download_and_prepare()
+  MlitSmall(data_dir=folder).download_and_prepare(
+      download_config=tfds.download.DownloadConfig(num_shards=2)
+  )
   return folder
 
 
 def test_tfds_by_folder_and_by_name(tfds_dir, read_all, monkeypatch):
   folder = tfds_dir / "mlit_small" / "1.0.0"
   found, bad = read_all("rows", folder)
-  assert {x.id for x in found} == {f"c{n}" for n in range(40)}
+  assert {x.id for x in found} == {f"c{n}" for n in range(80)}
   assert {(x.lang, x.prompt, x.response) for x in found} == {
       ("fi", "Kuka?", "Minä.")
   }
   assert bad == []
-  # Order and ids are the same each time.
-  assert read_all("rows", folder) == (found, [])
+  # In the order of the files, not so many rows of each in turn.
+  shards = [
+      read_all("rows", folder, split=f"train[{n}shard:{n + 1}shard]")[0]
+      for n in range(2)
+  ]
+  assert min(map(len, shards)) > 20
+  assert found == [row for shard in shards for row in shard]
   monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_dir))
   assert read_all("rows", "tfds:mlit_small") == (found, [])
   assert read_all("rows", "tfds:mlit_small:1.0.0", split="train[:3]") == (
