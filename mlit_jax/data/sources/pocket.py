@@ -1,4 +1,4 @@
-"""Sources: where examples come from, as Instruction records or documents."""
+"""The pocket world as a source: instructions, and running text."""
 
 import random
 from collections.abc import Mapping, Sequence
