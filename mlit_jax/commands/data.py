@@ -1,11 +1,10 @@
 """`mlit data`: mixtures as manifests and token files."""
 
-from mlit_jax.commands import overrides
+from mlit_jax.commands import data_build, overrides
 from mlit_jax.errors import UsageError
 
 SUMMARY = "build, show, compare and check training mixtures"
-EXAMPLE = "mlit data build percent:1 --total 1280 --workdir runs/data/p1"
-_RECIPES = "monolingual:LANG, percent:P"
+EXAMPLE = data_build.EXAMPLE
 
 
 def add_arguments(parser) -> None:
@@ -13,19 +12,14 @@ def add_arguments(parser) -> None:
   build = actions.add_parser(
       "build",
       help="write manifest and token files",
-      epilog=f"example: {EXAMPLE}",
   )
-  build.add_argument("recipe", metavar="RECIPE", help=f"one of {_RECIPES}")
-  build.add_argument("--workdir", required=True, help="where they go")
-  build.add_argument("--total", type=int, default=1280, help="examples")
-  build.add_argument("--languages", help="codes with commas; default: all of"
-                     " the pocket world")
-  build.add_argument("--main", default="en", help="language of the rest")
-  build.add_argument("--seed", type=int, default=0)
-  build.add_argument("--template", default="plain")
-  build.add_argument("--tokenizer", metavar="DIR", help="directory with a"
-                     " tokenizer; default: one is trained")
-  build.add_argument("--vocab_size", type=int, default=4000)
+  data_build.add_arguments(build)
+  listed = actions.add_parser(
+      "sources",
+      help="list the readers of sources, or explain one",
+      epilog="example: mlit data sources bactrian",
+  )
+  listed.add_argument("name", metavar="READER", nargs="?", default="")
   show = actions.add_parser(
       "show",
       help="print counts, fertility and samples",
@@ -62,50 +56,22 @@ def add_arguments(parser) -> None:
 
 def run(args) -> int:
   overrides.refuse(args.overrides)
-  actions = {"build": _build, "show": _show, "diff": _diff, "check": _check}
+  actions = {
+      "build": _build, "sources": _sources, "show": _show, "diff": _diff,
+      "check": _check,
+  }
   return actions[args.action](args)
 
 
 def _build(args) -> int:
-  import pathlib
+  return _print(data_build.run(args), samples=0)
 
-  from mlit_jax.data import counts as counts_lib
-  from mlit_jax.data import templates, tokenizers
-  from mlit_jax.models.interchange import tokenizer_json
-  from mlit_jax.studies import steps
 
-  if args.total < 1:
-    raise UsageError(f"--total must be at least 1, not {args.total}")
-  languages = _languages(args.languages)
-  kind, _, value = args.recipe.partition(":")
-  if kind == "monolingual":
-    (lang,) = _languages(value) if value else (args.main,)
-    counts = {lang: args.total}
-  elif kind == "percent":
-    try:
-      percent = float(value)
-    except ValueError:
-      raise UsageError(f"percent:{value!r} needs a number") from None
-    counts = counts_lib.percent(languages, percent, args.total, args.main)
-  else:
-    raise UsageError(f"unknown recipe {args.recipe!r}; known: {_RECIPES}")
-  templates.get(args.template)
-  directory = pathlib.Path(args.workdir)
-  directory.mkdir(parents=True, exist_ok=True)
-  if not args.tokenizer:
-    tokenizer_json.remove_files(directory)
-    steps.train_vocabulary(directory, languages, args.vocab_size)
-  else:
-    tokenizers.load(args.tokenizer)
-    if not directory.samefile(args.tokenizer):
-      tokenizer_json.copy_files(args.tokenizer, directory)
-  if lost := tokenizers.load(directory).normalizes:
-    print(f"note: this tokenizer does not keep: {'; '.join(lost)}")
-  steps.build_instructions(
-      directory, directory, counts, main=args.main, template=args.template,
-      seed=args.seed,
-  )
-  return _print(directory, samples=0)
+def _sources(args) -> int:
+  from mlit_jax.data import sources
+
+  print(sources.describe(args.name))
+  return 0
 
 
 def _show(args) -> int:
@@ -223,18 +189,3 @@ def _texts(path: str):
       leakage.Text(r.id, r.lang, "\n".join(m.content for m in r.messages))
       for r in records.read_records(path, records.Instruction)
   ]
-
-
-def _languages(text: str | None) -> tuple[str, ...]:
-  from mlit_jax.data.pocket import world
-
-  known = world.language_codes()
-  if not text:
-    return known
-  codes = tuple(dict.fromkeys(text.split(",")))
-  if unknown := [c for c in codes if c not in known]:
-    raise UsageError(
-        f"the pocket world has no language {unknown[0]!r}; it has"
-        f" {' '.join(known)}"
-    )
-  return codes

@@ -28,6 +28,10 @@ from mlit_jax.data.counts import RecipeError
 DESIGNS = (
     "partition", "stepwise", "parallel", "sampled", "token_balanced",
 )
+_PART_REQUIRED = ("source", "design")
+_PART_OPTIONAL = (
+    "counts", "languages", "total", "main", "seed", "budget", "cross",
+)
 Pools = Mapping[str, recipes.Pool]
 Lengths = Callable[[str, str, str], int]
 
@@ -112,11 +116,9 @@ def make(
     RecipeError: a key, rule or design is unknown (with the nearest name), or
       the counts cannot be met.
   """
-  _check_keys(recipe, ("parts",), ("seed", "validation"), "a recipe")
+  check(recipe)
   seed, held_out = recipe.get("seed", 0), recipe.get("validation", 0)
   parts = recipe["parts"]
-  if not isinstance(parts, list | tuple) or not parts:
-    raise RecipeError("'parts' must be a list with at least one part")
   if held_out:
     pools, held = _hold_out(parts, pools, held_out, seed)
   made = []
@@ -139,6 +141,19 @@ def make(
   return Made(train, validation)
 
 
+def check(recipe: Mapping[str, Any]) -> None:
+  """Raises RecipeError unless all keys are known and none is missing."""
+  _check_keys(recipe, ("parts",), ("seed", "validation"), "a recipe")
+  parts = recipe["parts"]
+  if not isinstance(parts, list | tuple) or not parts:
+    raise RecipeError("'parts' must be a list with at least one part")
+  for number, part in enumerate(parts, start=1):
+    try:
+      _check_keys(part, _PART_REQUIRED, _PART_OPTIONAL, "a part")
+    except RecipeError as e:
+      raise RecipeError(f"part {number}: {e}") from None
+
+
 def languages(recipe: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
   """Source -> the languages that a recipe takes of it."""
   found: dict[str, dict[str, None]] = {}
@@ -153,11 +168,6 @@ def languages(recipe: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _part(part, pools: Pools, lengths, seed: int) -> manifest_lib.Manifest:
-  _check_keys(
-      part, ("source", "design"),
-      ("counts", "languages", "total", "main", "seed", "budget", "cross"),
-      "a part",
-  )
   source, design = part["source"], part["design"]
   if source not in pools:
     raise RecipeError(f"no source {source!r}; {_nearest(source, pools)}")
