@@ -58,7 +58,7 @@ def test_own_rows_in_three_languages(capsys, folder, tmp_path):
       "source": "own", "design": "partition",
       "counts": {"rule": "even", "languages": LANGUAGES, "total": 150},
   }]})
-  code, out, err = _build(capsys, folder, recipe, tmp_path / "d")
+  code, _, err = _build(capsys, folder, recipe, tmp_path / "d")
   assert code == 0, err
   train = manifest.read(tmp_path / "d")
   assert train.counts == dict.fromkeys(LANGUAGES, 50)
@@ -113,7 +113,7 @@ def test_bad_rows_are_fatal_or_set_aside(capsys, folder, tmp_path):
   )
   code, _, err = _mlit(capsys, *options)
   assert code == 1 and err.count("\n") == 1 and "bad.jsonl:601" in err
-  code, out, err = _mlit(capsys, *options, "--max_bad", 2)
+  code, _, err = _mlit(capsys, *options, "--max_bad", 2)
   assert code == 0, err
   aside = (tmp_path / "d" / "bad_rows" / "own.jsonl").read_text()
   assert aside.count("\n") == 2
