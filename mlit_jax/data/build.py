@@ -1,8 +1,8 @@
 """Builds token files: a seqio task, tokenized once, shard by shard.
 
 A shard is a contiguous part of the examples. Shards are tokenized one after
-the other here, in processes of their own, or by Apache Beam; those that a
-killed build had finished are not done again.
+the other here or in processes of their own; those that a killed build had
+finished are not done again.
 """
 
 import collections
@@ -65,7 +65,7 @@ def build(
     too_long: what happens to longer ones: `fail`, `truncate` (the end is cut
       off) or `drop`; both are counted.
     run: runs the pieces of work; one after the other by default. See
-      `in_processes` and `with_beam`.
+      `in_processes`.
 
   Returns:
     What build.json holds.
@@ -112,25 +112,6 @@ def in_processes(number: int) -> _Runner:
     with concurrent.futures.ProcessPoolExecutor(number, context) as pool:
       for _ in pool.map(work, shards):
         pass
-
-  return run
-
-
-def with_beam(options: Sequence[str]) -> _Runner:
-  """Runs pieces of work through Apache Beam, for corpora past one machine.
-
-  Args:
-    options: Beam's own, e.g. `--runner=DataflowRunner`; the directory must
-      then lie where all workers see it.
-  """
-
-  def run(work, shards):
-    import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
-      numbers = pipeline | beam.Create(list(shards)) | beam.Reshuffle()
-      numbers | beam.Map(work)
 
   return run
 

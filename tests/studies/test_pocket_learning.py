@@ -12,8 +12,8 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-# The goal is 360 s on two idle cores and is not met yet (LOG.md: 391 to 459 s
-# measured on shared ones); this only notices when it gets far worse.
+# The goal is 360 s on two idle cores and is not met yet (374 s, LOG.md); this
+# only notices when it gets far worse.
 _SECONDS = 900
 _GIB = 6.0
 
