@@ -1,9 +1,9 @@
 """Device mesh and logical axis rules.
 
 Parameters and activations name their axes (`batch length embed heads kv_heads
-kv mlp vocab layers`, T5X's names); a rule maps a name to a mesh axis. The mesh
-has the axes `data` (rows of the batch), `fsdp` (rows of the batch, parameters
-cut along embed) and `tensor` (heads, mlp, vocab cut).
+kv expert mlp vocab layers`, T5X's names); a rule maps a name to a mesh axis.
+The mesh has the axes `data` (rows of the batch), `fsdp` (rows of the batch,
+parameters cut along embed) and `tensor` (heads, experts, mlp, vocab cut).
 """
 
 import contextlib
@@ -23,6 +23,7 @@ RULES = (
     ("heads", "tensor"),
     ("kv_heads", "tensor"),
     ("kv", None),
+    ("expert", "tensor"),  # before mlp, which then stays whole in an expert
     ("mlp", "tensor"),
     ("vocab", "tensor"),
     ("layers", None),

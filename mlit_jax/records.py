@@ -117,7 +117,7 @@ class Response:
 
 @dataclasses.dataclass(frozen=True)
 class Judgment:
-  """One reply of a judge, whatever the protocol.
+  """One judgment, whatever the protocol.
 
   Attributes:
     protocol: e.g. side_by_side, rating.
@@ -129,8 +129,21 @@ class Judgment:
       shown back to the systems; "" for protocols that score, or on failure.
     score: the number given by protocols that score, else None. There is a
       verdict or a score, never both.
-    failure: "" or one of FAILURES; a failure has neither verdict nor score.
+    scores: the numbers behind a verdict, e.g. {"a": 8, "b": 5}, of protocols
+      that give one to each system.
+    failure: "" or one of FAILURES; a failure has no verdict and no numbers.
     gate: the language gate's finding per system, e.g. {"a": "en", "b": "he"}.
+    turn: which turn of the conversation was judged, from 1.
+    sample: which of several replies to the same question this is, from 0.
+    prompt: name, version and language of the prompt the judge was given; ""
+      if it was given none.
+    earlier: replies in which no verdict was found, after which the judge was
+      asked once more.
+    finish_reason: why the reply ended, `stop` or `length`; "" if unknown. A
+      reply that was cut off (`length`) holds no verdict.
+    revision: the model that replied, in its provider's words.
+    usage: tokens paid for, e.g. {"input": 812, "output": 96}.
+    extra: further fields of the row, kept as they are.
   """
 
   id: str
@@ -143,23 +156,37 @@ class Judgment:
   raw: str
   verdict: str = ""
   score: float | None = None
+  scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
   failure: str = ""
   gate: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  turn: int = 1
+  sample: int = 0
+  prompt: str = ""
+  earlier: tuple[str, ...] = ()
+  finish_reason: str = ""
+  revision: str = ""
+  usage: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
+    numbers = [*self.scores.values()]
+    if self.score is not None:
+      numbers.append(self.score)
     if self.order not in ORDERS:
       raise RecordError(f"order {self.order!r} is not one of {ORDERS}")
     if self.failure and self.failure not in FAILURES:
       raise RecordError(f"failure {self.failure!r} is not one of {FAILURES}")
-    if self.failure and (self.verdict or self.score is not None):
+    if self.failure and (self.verdict or numbers):
       raise RecordError("a failed judgment can have no verdict and no score")
     if self.verdict not in ("", "a", "b", "tie"):
       raise RecordError(f"verdict {self.verdict!r} is not a, b or tie")
     if self.verdict and self.score is not None:
       raise RecordError("a judgment has a verdict or a score, not both")
     # Also true of NaN, and of whole numbers that no float can hold.
-    if self.score is not None and not abs(self.score) <= sys.float_info.max:
-      raise RecordError(f"'score' must be finite, not {self.score!r:.60}")
+    if bad := [x for x in numbers if not abs(x) <= sys.float_info.max]:
+      raise RecordError(f"'score' must be finite, not {bad[0]!r:.60}")
+    if self.turn < 1 or self.sample < 0:
+      raise RecordError("'turn' counts from 1 and 'sample' from 0")
 
   @classmethod
   def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -168,28 +195,46 @@ class Judgment:
         row, id=str, lang=str, protocol=str, judge=str, system_a=str,
         system_b=str, order=str, raw=str,
     )
-    fields |= _take(row, optional=True, verdict=str, failure=str, gate=dict)
-    gate = fields.get("gate", {})
-    if bad := [x for x in gate.values() if not isinstance(x, str)]:
-      raise RecordError(f"'gate' must hold texts, not {bad[0]!r:.60}")
-    _check_text("gate", json.dumps(gate, ensure_ascii=False))
+    fields |= _take(
+        row, optional=True, verdict=str, failure=str, turn=int, sample=int,
+        prompt=str, finish_reason=str, revision=str,
+    )
+    for name, kind in (("gate", str), ("scores", float), ("usage", int)):
+      fields |= _take_map(row, name, kind)
+    earlier = row.pop("earlier", [])
+    if not isinstance(earlier, list) or not all(
+        isinstance(x, str) for x in earlier
+    ):
+      raise RecordError(f"'earlier' must be a list of texts, not {earlier!r}")
     score = row.pop("score", None)
-    if isinstance(score, bool) or not isinstance(score, int | float | None):
+    if not _is_number(score) and score is not None:
       raise RecordError(f"'score' must be a number, not {score!r}")
-    return cls(**fields, score=score)
+    _check_text("the row", json.dumps([row, earlier], ensure_ascii=False))
+    return cls(**fields, score=score, earlier=tuple(earlier), extra=row)
 
   def to_row(self) -> dict[str, Any]:
     row = {
-        f.name: getattr(self, f.name)
-        for f in dataclasses.fields(self)
-        if f.name not in ("verdict", "score", "gate")
+        name: getattr(self, name)
+        for name in (
+            "id", "lang", "protocol", "judge", "system_a", "system_b", "order",
+            "raw", "failure",
+        )
     }
     if self.score is not None:
       row["score"] = self.score
     else:
       row["verdict"] = self.verdict
     row["gate"] = dict(self.gate)
-    return row
+    # What a protocol has no use for would only fill the file.
+    if self.turn != 1:
+      row["turn"] = self.turn
+    for name in ("sample", "prompt", "finish_reason", "revision"):
+      if value := getattr(self, name):
+        row[name] = value
+    for name, kind in (("scores", dict), ("earlier", list), ("usage", dict)):
+      if value := getattr(self, name):
+        row[name] = kind(value)
+    return {**row, **self.extra}
 
 
 def read_jsonl(path: str | os.PathLike) -> Iterator[tuple[int, dict]]:
@@ -284,7 +329,25 @@ def _take(row: dict, *, optional: bool = False, **fields: type) -> dict:
   return taken
 
 
-_KIND_NAMES = {str: "text", int: "a whole number", dict: "an object"}
+def _take_map(row: dict, name: str, kind: type) -> dict[str, dict]:
+  """{name: the object} if the row has it, its values checked."""
+  found = _take(row, optional=True, **{name: dict})
+  for value in found.get(name, {}).values():
+    if not (_is_number(value) if kind is float else isinstance(value, kind)):
+      raise RecordError(
+          f"{name!r} must hold {_KIND_NAMES[kind]}, not {value!r:.60}"
+      )
+  _check_text(name, json.dumps(found, ensure_ascii=False))
+  return found
+
+
+def _is_number(value: Any) -> bool:
+  return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_KIND_NAMES = {
+    str: "text", int: "a whole number", float: "a number", dict: "an object",
+}
 
 
 def _take_messages(row: dict) -> tuple[Message, ...]:

@@ -29,10 +29,12 @@ def random_params():
   import jax
   import numpy as np
 
-  from mlit_jax.models import decoder
+  from mlit_jax.models import decoder, encoder_decoder
+  from mlit_jax.models.config import DecoderConfig
 
   def make(config, seed=0):
-    shapes = jax.eval_shape(lambda: decoder.init_params(config, 0))
+    module = decoder if isinstance(config, DecoderConfig) else encoder_decoder
+    shapes = jax.eval_shape(lambda: module.init_params(config, 0))
     rng = np.random.default_rng(seed)
 
     def one(path, leaf):

@@ -5,7 +5,7 @@ import jaxtyping
 import pytest
 
 from mlit_jax.decoding import sampling
-from mlit_jax.models import decoder, layers
+from mlit_jax.models import decoder, positions
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.training import loss
 
@@ -45,8 +45,9 @@ def test_sampling_refuses_wrong_shapes():
   )
 
 
-def test_layers_and_decoder_refuse_wrong_shapes():
-  refuses(layers.rotate, LOGITS, INT, 10.0, name="x")
+def test_layers_and_decoder_refuse_wrong_shapes(random_params):
+  refuses(positions.rotate, LOGITS, INT, FLOAT[0], name="x")
   apply = decoder.Decoder(CONFIG).apply
-  refuses(apply, {"params": {}}, INT, INT[:, :2], name="positions")
-  refuses(apply, {"params": {}}, INT, FLOAT, name="positions")
+  variables = {"params": random_params(CONFIG)}
+  refuses(apply, variables, INT, INT[:, :2], name="positions")
+  refuses(apply, variables, INT, FLOAT, name="positions")

@@ -141,6 +141,22 @@ def test_responses_that_cannot_be_used(row, words):
   assert words in str(e.value)
 
 
+def test_everything_a_judge_says_of_its_reply_is_kept():
+  more = {
+      "turn": 2, "sample": 3, "prompt": "score_pair-1.fi",
+      "finish_reason": "stop", "revision": "judge-2026-11-01",
+      "scores": {"a": 8, "b": 5.5}, "earlier": ["hm"],
+      "usage": {"input": 812, "output": 96},
+      "user_prompt": "kept as it is",
+  }
+  judgment = records.Judgment.from_row(JUDGMENT | more)
+  assert judgment.scores["b"] == 5.5
+  assert judgment.extra == {"user_prompt": "kept as it is"}
+  assert judgment.to_row() == JUDGMENT | more
+  # What a protocol has no use for does not fill the file.
+  assert records.Judgment.from_row(JUDGMENT).to_row() == JUDGMENT
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [
@@ -156,8 +172,14 @@ def test_responses_that_cannot_be_used(row, words):
         (RATING | {"score": math.nan}, "'score' must be finite, not nan"),
         (RATING | {"score": 10**400}, "'score' must be finite, not 1000"),
         (JUDGMENT | {"gate": "ar"}, "'gate' must be an object, not 'ar'"),
-        (JUDGMENT | {"gate": {"a": None}}, "'gate' must hold texts, not None"),
+        (JUDGMENT | {"gate": {"a": None}}, "'gate' must hold text, not None"),
         (JUDGMENT | {"gate": {"a": "\ud800"}}, "'gate' holds a lone surrogate"),
+        (JUDGMENT | {"scores": {"a": "8"}}, "'scores' must hold a number"),
+        (JUDGMENT | {"scores": {"a": math.inf}}, "'score' must be finite"),
+        (JUDGMENT | {"usage": {"input": 1.5}}, "'usage' must hold a whole"),
+        (JUDGMENT | {"earlier": "[[A]]"}, "'earlier' must be a list of texts"),
+        (JUDGMENT | {"turn": 0}, "'turn' counts from 1"),
+        (JUDGMENT | {"note": "\ud800"}, "the row' holds a lone surrogate"),
         (_without(JUDGMENT, "raw"), "the row has no 'raw'"),
     ],
 )

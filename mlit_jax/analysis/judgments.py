@@ -6,12 +6,12 @@ from typing import Any
 
 from mlit_jax import records
 from mlit_jax.analysis import statistics
-from mlit_jax.judging import protocols
+from mlit_jax.judging import pairs as pairs_lib
 
 OVERALL = "overall"
 _DECIMALS = 6
 # The judge replied, but the reply holds no verdict.
-_PARSE_FAILURES = frozenset({"unparsable", "out_of_range", "empty"})
+PARSE_FAILURES = frozenset({"unparsable", "out_of_range", "empty"})
 
 
 def summarise(
@@ -44,11 +44,13 @@ def summarise(
         empty answer, counts as not.
       failed: number of pairs lost to failures.
       failures: type -> number of judgments.
+      scores: {"a", "b"}: each system's mean score over both orders, of
+        protocols that give one to each.
 
   Raises:
     ValueError: no judgments, or they are not those of one comparison, complete.
   """
-  pairs = protocols.pair_up(judgments)
+  pairs = pairs_lib.pair_up(judgments)
   if not pairs:
     raise ValueError("there are no judgments to summarise")
   groups = collections.defaultdict(list)
@@ -59,7 +61,7 @@ def summarise(
 
 
 def _summary(
-    pairs: Sequence[protocols.Pair], level: float
+    pairs: Sequence[pairs_lib.Pair], level: float
 ) -> dict[str, Any]:
   judged = [pair for pair in pairs if not pair.failed]
   values = [pair.value for pair in judged]
@@ -85,8 +87,8 @@ def _summary(
       for judgment in (pair.ab, pair.ba)
       if judgment.failure
   )
-  unparsed = sum(failures[kind] for kind in _PARSE_FAILURES)
-  return {
+  unparsed = sum(failures[kind] for kind in PARSE_FAILURES)
+  summary = {
       "score": _rate(100 * (win + tie / 2), n),
       "n": n,
       "win": win,
@@ -100,9 +102,15 @@ def _summary(
       "failed": len(pairs) - n,
       "failures": dict(sorted(failures.items())),
   }
+  scored = [j.scores for pair in judged for j in (pair.ab, pair.ba) if j.scores]
+  if scored:
+    summary["scores"] = {
+        side: _rate(sum(s[side] for s in scored), len(scored)) for side in "ab"
+    }
+  return summary
 
 
-def _gate_rate(pairs: Sequence[protocols.Pair], side: str) -> float | None:
+def _gate_rate(pairs: Sequence[pairs_lib.Pair], side: str) -> float | None:
   found = [
       pair.ab.gate[side] == pair.ab.lang
       for pair in pairs

@@ -3,7 +3,15 @@
 import dataclasses
 from collections.abc import Callable
 
-from mlit_jax.commands import data, decode, judge, report, study
+from mlit_jax.commands import (
+    convert,
+    data,
+    decode,
+    judge,
+    report,
+    study,
+    translate,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,5 +35,5 @@ COMMANDS = {
     module.__name__.rsplit(".", 1)[1]: Command(
         module.SUMMARY, module.EXAMPLE, module.add_arguments, module.run
     )
-    for module in (study, data, decode, judge, report)
+    for module in (study, data, translate, decode, judge, report, convert)
 }

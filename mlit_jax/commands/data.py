@@ -1,11 +1,10 @@
 """`mlit data`: mixtures as manifests and token files."""
 
-from mlit_jax.commands import overrides
+from mlit_jax.commands import data_build, overrides
 from mlit_jax.errors import UsageError
 
-SUMMARY = "build and show training mixtures with exact counts"
-EXAMPLE = "mlit data build percent:1 --total 1280 --workdir runs/data/p1"
-_RECIPES = "monolingual:LANG, percent:P"
+SUMMARY = "build, show, compare and check training mixtures"
+EXAMPLE = data_build.EXAMPLE
 
 
 def add_arguments(parser) -> None:
@@ -13,19 +12,14 @@ def add_arguments(parser) -> None:
   build = actions.add_parser(
       "build",
       help="write manifest and token files",
-      epilog=f"example: {EXAMPLE}",
   )
-  build.add_argument("recipe", metavar="RECIPE", help=f"one of {_RECIPES}")
-  build.add_argument("--workdir", required=True, help="where they go")
-  build.add_argument("--total", type=int, default=1280, help="examples")
-  build.add_argument("--languages", help="codes with commas; default: all of"
-                     " the pocket world")
-  build.add_argument("--main", default="en", help="language of the rest")
-  build.add_argument("--seed", type=int, default=0)
-  build.add_argument("--template", default="plain")
-  build.add_argument("--tokenizer", metavar="DIR", help="directory with a"
-                     " tokenizer.model; default: one is trained")
-  build.add_argument("--vocab_size", type=int, default=4000)
+  data_build.add_arguments(build)
+  listed = actions.add_parser(
+      "sources",
+      help="list the readers of sources, or explain one",
+      epilog="example: mlit data sources bactrian",
+  )
+  listed.add_argument("name", metavar="READER", nargs="?", default="")
   show = actions.add_parser(
       "show",
       help="print counts, fertility and samples",
@@ -33,49 +27,51 @@ def add_arguments(parser) -> None:
   )
   show.add_argument("directory", metavar="DIR")
   show.add_argument("--samples", type=int, default=3)
+  diff = actions.add_parser(
+      "diff",
+      help="compare two manifests; exit 1 if they differ",
+      epilog="example: mlit data diff runs/data/p1 runs/data/p10",
+  )
+  diff.add_argument("a", metavar="A", help="built directory or manifest")
+  diff.add_argument("b", metavar="B")
+  diff.add_argument("--json", metavar="OUT", help="write every difference")
+  check = actions.add_parser(
+      "check",
+      help="look for evaluation prompts in training data, across languages",
+      epilog="example: mlit data check runs/data/p1 eval.jsonl --fatal",
+  )
+  check.add_argument(
+      "train", metavar="TRAIN", help="built directory, or rows as JSON Lines"
+  )
+  check.add_argument("evaluation", metavar="EVAL")
+  check.add_argument(
+      "--threshold", type=float, default=0.8,
+      help="similarity of near-duplicates, 0 to 1 (default 0.8)",
+  )
+  check.add_argument("--output", metavar="J.jsonl", help="write every leak")
+  check.add_argument(
+      "--fatal", action="store_true", help="exit 1 if there is a leak"
+  )
 
 
 def run(args) -> int:
   overrides.refuse(args.overrides)
-  return _build(args) if args.action == "build" else _show(args)
+  actions = {
+      "build": _build, "sources": _sources, "show": _show, "diff": _diff,
+      "check": _check,
+  }
+  return actions[args.action](args)
 
 
 def _build(args) -> int:
-  import pathlib
+  return _print(data_build.run(args), samples=0)
 
-  from mlit_jax.data import recipes, templates, tokenizers
-  from mlit_jax.studies import steps
 
-  if args.total < 1:
-    raise UsageError(f"--total must be at least 1, not {args.total}")
-  languages = _languages(args.languages)
-  kind, _, value = args.recipe.partition(":")
-  if kind == "monolingual":
-    (lang,) = _languages(value) if value else (args.main,)
-    counts = recipes.monolingual_counts(lang, args.total)
-  elif kind == "percent":
-    try:
-      percent = float(value)
-    except ValueError:
-      raise UsageError(f"percent:{value!r} needs a number") from None
-    counts = recipes.percent_counts(languages, percent, args.total, args.main)
-  else:
-    raise UsageError(f"unknown recipe {args.recipe!r}; known: {_RECIPES}")
-  if args.template not in templates.TEMPLATES:
-    raise UsageError(f"unknown template {args.template!r}; known: plain")
-  directory = pathlib.Path(args.workdir)
-  directory.mkdir(parents=True, exist_ok=True)
-  vocabulary = pathlib.Path(args.tokenizer or directory)
-  if not args.tokenizer:
-    steps.train_vocabulary(vocabulary, languages, args.vocab_size)
-  else:
-    model = tokenizers.SentencePieceTokenizer.from_directory(vocabulary).model
-    (directory / tokenizers.FILE_NAME).write_bytes(model)
-  steps.build_instructions(
-      directory, vocabulary, counts, main=args.main, template=args.template,
-      seed=args.seed,
-  )
-  return _print(directory, samples=0)
+def _sources(args) -> int:
+  from mlit_jax.data import sources
+
+  print(sources.describe(args.name))
+  return 0
 
 
 def _show(args) -> int:
@@ -103,10 +99,13 @@ def _print(directory, samples: int) -> int:
 
 
 def _print_samples(directory, number: int) -> None:
+  import itertools
+
   from mlit_jax.data import token_file, tokenizers
 
-  tokenizer = tokenizers.SentencePieceTokenizer.from_directory(directory)
-  for example in token_file.read_examples(directory)[:number]:
+  tokenizer = tokenizers.load(directory)
+  examples = token_file.TokenFile(directory)
+  for example in itertools.islice(examples, number):
     prompt = example.tokens[example.loss_mask == 0]
     answer = example.tokens[example.loss_mask == 1]
     print(f"\n{example.id} [{example.lang}]")
@@ -114,16 +113,79 @@ def _print_samples(directory, number: int) -> None:
     print(f"  -> {tokenizer.decode(answer).strip()}")
 
 
-def _languages(text: str | None) -> tuple[str, ...]:
-  from mlit_jax.data.pocket import world
+def _diff(args) -> int:
+  from mlit_jax import records
+  from mlit_jax.data import manifest
 
-  known = world.language_codes()
-  if not text:
-    return known
-  codes = tuple(dict.fromkeys(text.split(",")))
-  if unknown := [c for c in codes if c not in known]:
-    raise UsageError(
-        f"the pocket world has no language {unknown[0]!r}; it has"
-        f" {' '.join(known)}"
+  found = manifest.diff(manifest.read(args.a), manifest.read(args.b))
+  if args.json:
+    records.write_json(
+        args.json,
+        {
+            "counts": found.counts,
+            "only_a": [row.fields() for row in found.only_a],
+            "only_b": [row.fields() for row in found.only_b],
+            "moved": found.moved,
+            "reordered": found.reordered,
+        },
     )
-  return codes
+  for lang, (a, b) in found.counts.items():
+    print(f"{lang:<10}{a:>10} -> {b:<10}{b - a:+}")
+  for name, rows in (("A", found.only_a), ("B", found.only_b)):
+    if rows:
+      print(f"only in {name}: {len(rows)} rows, e.g. {rows[0].fields()}")
+  if found.moved:
+    id_, before, after = found.moved[0]
+    print(
+        f"other languages: {len(found.moved)} ids, e.g. {id_}:"
+        f" {' '.join(before)} -> {' '.join(after)}"
+    )
+  if found.reordered:
+    print("the same rows in another order")
+  if not found:
+    print("equal")
+  return 1 if found else 0
+
+
+def _check(args) -> int:
+  import collections
+
+  from mlit_jax import records
+  from mlit_jax.data import leakage
+
+  if not 0 < args.threshold <= 1:
+    raise UsageError(f"--threshold {args.threshold} does not lie in (0, 1]")
+  train, evaluation = _texts(args.train), _texts(args.evaluation)
+  leaks = list(leakage.find(train, evaluation, args.threshold))
+  if args.output:
+    records.write_records(args.output, leaks)
+  kinds = collections.Counter(leak.kind for leak in leaks)
+  hit = len({leak.evaluation[0] for leak in leaks})
+  print(f"{len(train)} training and {len(evaluation)} evaluation prompts")
+  print(f"same id {kinds['id']}, same text {kinds['text']}, near-duplicates"
+        f" {kinds['near']}: {hit} evaluation ids leak")
+  for leak in leaks[:3]:
+    print(f"  {leak.kind:<5} {' '.join(leak.train)} ~"
+          f" {' '.join(leak.evaluation)} ({leak.similarity:.2f})")
+  return 1 if leaks and args.fatal else 0
+
+
+def _texts(path: str):
+  """The prompts of a built directory, or of instruction or prompt rows."""
+  import pathlib
+
+  from mlit_jax import records
+  from mlit_jax.data import leakage, token_file, tokenizers
+
+  if pathlib.Path(path).is_dir():
+    tokenizer = tokenizers.load(path)
+    return [
+        leakage.Text(
+            e.id, e.lang, tokenizer.decode(e.tokens[e.loss_mask == 0])
+        )
+        for e in token_file.TokenFile(path)
+    ]
+  return [
+      leakage.Text(r.id, r.lang, "\n".join(m.content for m in r.messages))
+      for r in records.read_records(path, records.Instruction)
+  ]

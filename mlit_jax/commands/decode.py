@@ -15,7 +15,10 @@ def add_arguments(parser) -> None:
   parser.add_argument("--input", required=True, help="prompts, JSONL")
   parser.add_argument("--output", required=True, help="responses, JSONL")
   parser.add_argument("--name", help="the model's name in the output")
-  parser.add_argument("--template", default="plain")
+  parser.add_argument(
+      "--template", default="plain",
+      help="a name, a file.toml, or checkpoint: the one that the model ships",
+  )
   parser.add_argument("--max_new_tokens", type=int, default=64)
   parser.add_argument("--batch_size", type=int, default=64)
 
@@ -25,15 +28,11 @@ def run(args) -> int:
   import pathlib
 
   from mlit_jax import cpu, records
-  from mlit_jax.data import templates
+  from mlit_jax.data import checkpoint_template
 
   if args.max_new_tokens < 1 or args.batch_size < 1:
     raise UsageError("--max_new_tokens and --batch_size must be at least 1")
-  if args.template not in templates.TEMPLATES:
-    raise UsageError(
-        f"unknown template {args.template!r}; known:"
-        f" {', '.join(templates.TEMPLATES)}"
-    )
+  checkpoint_template.find(args.template, args.model)
   prompts = records.read_records(args.input, records.Instruction)
   cpu.keep_freed_memory()
   from mlit_jax.studies import steps

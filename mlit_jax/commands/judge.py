@@ -1,25 +1,82 @@
-"""`mlit judge`: compares the answers of two systems."""
+"""`mlit judge`: has answers judged, by any protocol and any judge."""
+
+import argparse
+import json
 
 from mlit_jax.commands import overrides
 from mlit_jax.errors import UsageError
 
-SUMMARY = "judge two systems' responses side by side"
-EXAMPLE = (
-    "mlit judge side_by_side --judge reference --prompts P.jsonl --a A.jsonl"
-    " --b B.jsonl --output J.jsonl"
+SUMMARY = "have responses judged, those of one system or of two"
+EXAMPLE = """\
+mlit judge side_by_side --judge reference --prompts P.jsonl --a A.jsonl --b B.jsonl --output J.jsonl
+  mlit judge side_by_side --judge gemini:gemini-2.5-flash --samples 5 --temperature 1 --prompts P.jsonl --a A.jsonl --b B.jsonl --output J.jsonl
+  mlit judge rating --judge openai:MODEL@http://localhost:8000/v1 --prompt_language instruction --prompts P.jsonl --a A.jsonl --output J.jsonl
+  mlit judge mt_bench --judge openai:MODEL --prompts question.jsonl --lang de --a answers.jsonl --output J.jsonl
+  mlit judge mt_bench --judge openai:MODEL --prompts question.jsonl --lang de --a answers.jsonl --b others.jsonl --output J.jsonl
+  mlit judge correctness --judge local:DIR --prompts QA.jsonl --a A.jsonl --output J.jsonl
+  mlit judge score_pair --judge openai:MODEL --price 0.15,0.6 --max_cost 5 --prompts P.jsonl --a A.jsonl --b B.jsonl --output J.jsonl
+  mlit judge rubric --judge openai:MODEL --rubric rubric.txt --prompts P.jsonl --a A.jsonl --output J.jsonl
+
+judges:
+  openai:MODEL[@URL]               any server that speaks OpenAI's protocol
+  gemini:MODEL[@PROJECT/LOCATION]  Gemini, with an API key or on Vertex AI
+  local:DIR                        a model directory
+  reference                        compares with a known answer; offline, not a
+                                   language model
+  replay:FILE                      recorded judgments
+  human:FILE                       people's judgments
+
+Keys come from OPENAI_API_KEY, GEMINI_API_KEY or --key_file. Replies are kept
+(--cache); the same command goes on where it stopped and pays nothing twice."""  # noqa: E501
+PROTOCOLS = (
+    "side_by_side", "rating", "mt_bench", "correctness", "score_pair", "rubric"
 )
-PROTOCOLS = ("side_by_side",)
 
 
-def add_arguments(parser) -> None:
-  parser.add_argument("protocol", choices=PROTOCOLS)
-  parser.add_argument("--judge", required=True, metavar="SPEC",
-                      help="`reference` (offline, not a language model)")
-  parser.add_argument("--prompts", required=True, help="instructions, JSONL")
-  parser.add_argument("--a", required=True, help="responses of system a")
-  parser.add_argument("--b", required=True, help="responses of system b")
-  parser.add_argument("--output", required=True, help="judgments, JSONL; the"
-                      " summary goes beside them")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  add = parser.add_argument
+  add("protocol", choices=PROTOCOLS)
+  add("--judge", required=True, metavar="SPEC", help="see below")
+  add("--prompts", required=True,
+      help="instructions, JSONL (or FastChat's questions)")
+  add("--a", required=True,
+      help="responses of system a, JSONL (or FastChat's answers)")
+  add("--b", help="responses of system b, to compare with")
+  add("--output", required=True,
+      help="judgments, JSONL; the summary goes beside them")
+  add("--lang", help="language of FastChat's questions")
+  add("--references", help="FastChat's reference answers")
+  add("--fastchat_output", metavar="FILE",
+      help="judgments in FastChat's format, too (mt_bench)")
+  add("--rubric", metavar="FILE", help="a rubric for every prompt")
+  add("--prompt_file", metavar="FILE", help="a judge's prompt of your own")
+  add("--prompt_language", default="en", metavar="CODE",
+      help="of the judge's prompt; `instruction` for that of each item")
+  add("--samples", type=int, default=1, help="replies per question and order")
+  add("--temperature", type=float, default=0.0)
+  add("--max_tokens", type=int, default=1024, help="of a reply")
+  add("--request_options", metavar="JSON",
+      help='further fields of each request, e.g. \'{"reasoning_effort":'
+      ' "low"}\'; null takes a field out')
+  add("--no_ask_again", action="store_true",
+      help="do not ask once more where a reply holds no verdict")
+  add("--gate", choices=("auto", "none", "pocket"), default="auto",
+      help="language gate; auto: pocket for the reference judge")
+  add("--cache", metavar="FILE",
+      help="stored replies (replies.jsonl beside the output)")
+  add("--key_file", metavar="FILE", help="holds the API key")
+  add("--dry-run", action="store_true", help="say what it takes, ask nothing")
+  add("--price", metavar="IN,OUT", help="of a million tokens in and out")
+  add("--max_cost", type=float, default=0, help="stop before it is passed")
+  add("--batch", action="store_true", help="use OpenAI's batch API")
+  add("--poll_seconds", type=float, default=30, help="with --batch")
+  add("--concurrency", type=int, default=16)
+  add("--requests_per_minute", type=float, default=0)
+  add("--tokens_per_minute", type=float, default=0)
+  add("--timeout", type=float, default=120, help="seconds per request")
+  add("--attempts", type=int, default=8, help="per request")
+  add("--template", default="plain", help="of a local judge")
+  add("--batch_size", type=int, default=16, help="of a local judge")
 
 
 def run(args) -> int:
@@ -27,36 +84,284 @@ def run(args) -> int:
   import pathlib
 
   from mlit_jax import records
-  from mlit_jax.analysis import judgments as judgments_lib
+  from mlit_jax.judging import prompt_files, protocols, specs
+  from mlit_jax.studies import judge_setup
+
+  spec = specs.parse(args.judge)
+  _check(args, spec)
+  name = "mt_bench_pair" if args.protocol == "mt_bench" and args.b else None
+  protocol = protocols.PROTOCOLS[name or args.protocol]
+  wording = prompt_files.Ours(args.prompt_language)
+  if args.prompt_file:
+    wording = prompt_files.Theirs(args.prompt_file)
+  prompts, a, b = _rows(args)
+  questions = protocols.ask(
+      protocol, spec.is_language_model or bool(args.fastchat_output), prompts,
+      a, b, wording=wording, samples=args.samples,
+  )
+  if protocol.by_turn:
+    _tell_missing_references(questions)
+  output = pathlib.Path(args.output)
+  options = _options(args, output)
+  if args.dry_run:
+    plan = judge_setup.plan(spec, options, [q.request for q in questions])
+    _print_plan(plan, args)
+    return 0
+  gate, candidates = _gate(args, spec, prompts)
+  show = _Progress()
+  with judge_setup.judge(
+      spec, options, candidates or (), show
+  ) as judge:
+    try:
+      judgments = protocols.answer(
+          protocol, judge, spec.text, questions,
+          ask_again=not args.no_ask_again, gate=gate, candidates=candidates,
+      )
+    finally:
+      show.end()
+      if getattr(judge, "repeated", 0):
+        print(
+            f"{judge.repeated} requests were under way when the last run was"
+            " stopped; only these may have been paid for twice"
+        )
+  records.write_records(output, judgments)
+  if args.fastchat_output:
+    _write_fastchat(args.fastchat_output, judgments, questions)
+  spent = getattr(judge, "spent", 0)
+  return _report(args, spec, protocol, judgments, output, spent)
+
+
+def _check(args, spec) -> None:
+  """UsageError for options that do not go together."""
+  for name in (
+      "samples", "max_tokens", "concurrency", "attempts", "batch_size"
+  ):
+    if getattr(args, name) < 1:
+      raise UsageError(f"--{name} must be at least 1")
+  for name in (
+      "temperature", "max_cost", "requests_per_minute", "tokens_per_minute"
+  ):
+    if not 0 <= getattr(args, name) < float("inf"):
+      raise UsageError(f"--{name} must be a number from 0 up")
+  if not 0 < args.timeout < float("inf"):
+    raise UsageError("--timeout must be a number of seconds above 0")
+  if args.samples > 1 and not args.temperature and spec.is_language_model:
+    raise UsageError(
+        "--samples above 1 needs a --temperature above 0: the replies would be"
+        " the same"
+    )
+  if args.max_cost and not args.price:
+    raise UsageError("--max_cost needs --price IN,OUT")
+  if args.batch and spec.kind != "openai":
+    raise UsageError("--batch is for openai judges")
+  for option, protocol in (
+      ("fastchat_output", "mt_bench"), ("rubric", "rubric")
+  ):
+    if getattr(args, option) and args.protocol != protocol:
+      raise UsageError(f"--{option} is for the protocol {protocol}")
+
+
+def _options(args, output):
+  import pathlib
+
+  from mlit_jax.judging import pacing
+  from mlit_jax.studies import judge_setup
+
+  replies = args.cache or output.parent / "replies.jsonl"
+  return judge_setup.Options(
+      replies=pathlib.Path(replies),
+      journal=output.with_name(f".{output.name}.asked"),
+      key_file=args.key_file,
+      temperature=args.temperature,
+      max_tokens=args.max_tokens,
+      request_options=_json_object(args.request_options),
+      limits=pacing.Limits(
+          concurrency=args.concurrency,
+          requests_per_minute=args.requests_per_minute,
+          tokens_per_minute=args.tokens_per_minute,
+          timeout=args.timeout,
+          attempts=args.attempts,
+          max_cost=args.max_cost,
+          prices=_prices(args.price),
+      ),
+      batch=args.batch,
+      poll_seconds=args.poll_seconds,
+      template=args.template,
+      batch_size=args.batch_size,
+  )
+
+
+def _json_object(text: str | None) -> dict | None:
+  if text is None:
+    return None
+  try:
+    found = json.loads(text)
+  except ValueError:
+    found = None
+  if not isinstance(found, dict):
+    raise UsageError(f"--request_options {text!r} is no JSON object")
+  return found
+
+
+def _prices(text: str | None) -> tuple[float, float]:
+  try:
+    prices = tuple(float(part) for part in (text or "0,0").split(","))
+  except ValueError:
+    prices = ()
+  if len(prices) != 2 or not all(0 <= p < float("inf") for p in prices):
+    raise UsageError(
+        f"--price {text!r} is not two numbers, e.g. 0.15,0.6: what a million"
+        " tokens cost, in and out"
+    )
+  return prices
+
+
+def _rows(args):
+  """Prompts, a and b, from our rows or FastChat's."""
+  import dataclasses
+  import pathlib
+
+  from mlit_jax import languages, records
+  from mlit_jax.judging import fastchat
+
+  if fastchat.is_fastchat(args.prompts):
+    if not args.lang:
+      raise UsageError(
+          f"{args.prompts} holds FastChat's questions, which name no language;"
+          " give --lang"
+      )
+    try:
+      code = languages.get(args.lang).code
+    except languages.UnknownLanguageError as e:
+      raise UsageError(f"--lang: {e}") from None
+    prompts = fastchat.read_questions(args.prompts, code, args.references)
+  else:
+    if args.lang or args.references:
+      raise UsageError("--lang and --references are for FastChat's questions")
+    prompts = records.read_records(args.prompts, records.Instruction)
+  if args.rubric:
+    rubric = pathlib.Path(args.rubric).read_text(encoding="utf-8").strip()
+    prompts = [
+        dataclasses.replace(p, extra={**p.extra, "rubric": rubric})
+        for p in prompts
+    ]
+
+  def answers(path):
+    if path is None:
+      return None
+    if fastchat.is_fastchat(path):
+      return fastchat.read_answers(path, prompts)
+    return records.read_records(path, records.Response)
+
+  return prompts, answers(args.a), answers(args.b)
+
+
+def _tell_missing_references(questions) -> None:
+  from mlit_jax.judging import items
+
+  missing = {
+      f"{q.request.id} (turn {q.request.turn})"
+      for q in questions
+      if q.item.prompt.extra.get("category") in items.GUIDED
+      and not q.item.guided
+  }
+  if missing:
+    print(
+        f"{len(missing)} turns of {', '.join(sorted(items.GUIDED))} have no"
+        f" reference answer and are judged without: {items.names(missing)}"
+    )
+
+
+def _gate(args, spec, prompts):
+  """(the gate, the languages it chooses from), or (None, None)."""
+  wanted = args.gate
+  if wanted == "auto":
+    wanted = "pocket" if spec.kind == "reference" else "none"
+  if wanted == "none" and spec.kind != "reference":
+    return None, None
   from mlit_jax.data.pocket import world
-  from mlit_jax.judging import protocols
   from mlit_jax.studies import comparisons
 
-  prompts = records.read_records(args.prompts, records.Instruction)
-  a = records.read_records(args.a, records.Response)
-  b = records.read_records(args.b, records.Response)
   candidates = world.language_codes()
   if foreign := {p.lang for p in prompts} - set(candidates):
+    what = "judge" if spec.kind == "reference" else "gate"
     raise UsageError(
-        f"{args.prompts}: the reference judge knows the pocket world's"
-        f" languages ({' '.join(candidates)}), not {' '.join(sorted(foreign))}"
+        f"{args.prompts}: this {what} knows the pocket world's languages"
+        f" ({' '.join(candidates)}), not {' '.join(sorted(foreign))}"
     )
-  judge = comparisons.make_judge(args.judge, candidates)
-  gate = comparisons.pocket_gate(candidates)
-  try:
-    judgments = protocols.side_by_side(
-        judge, args.judge, prompts, a, b, gate, candidates
-    )
-  except ValueError as e:
-    raise UsageError(str(e)) from None
-  output = pathlib.Path(args.output)
-  records.write_records(output, judgments)
-  summary = judgments_lib.summarise(judgments)
+  return comparisons.pocket_gate(candidates), candidates
+
+
+def _write_fastchat(path, judgments, questions) -> None:
+  from mlit_jax.judging import fastchat
+
+  told = {
+      fastchat.prompt_key(q.request): q.request.prompt[-1].content
+      for q in questions
+  }
+  fastchat.write_judgments(path, judgments, told)
+
+
+def _print_plan(plan, args) -> None:
+  print(
+      f"{plan.requests} requests, {plan.stored} of them answered before; the"
+      f" others take about {plan.input_tokens} tokens in and at most"
+      f" {plan.output_tokens} out"
+  )
+  if args.price:
+    print(f"cost: at most about {plan.cost:.2f} at {args.price} a million")
+  print("nothing was asked; asking again for a verdict comes on top")
+
+
+def _report(args, spec, protocol, judgments, output, spent) -> int:
+  import collections
+
+  from mlit_jax import records
+  from mlit_jax.analysis import judgments as judgments_lib
+  from mlit_jax.analysis import scores as scores_lib
+
+  summarise = (judgments_lib if protocol.paired else scores_lib).summarise
+  summary = summarise(judgments)
   path = output.with_suffix(".summary.json")
   records.write_json(path, summary)
-  overall = summary["overall"]
+  failures = collections.Counter(j.failure for j in judgments if j.failure)
+  if failures:
+    kinds = ", ".join(f"{kind} {n}" for kind, n in sorted(failures.items()))
+    more = "; run it again to ask anew" if failures["transport"] else ""
+    print(f"{failures.total()} of {len(judgments)} judgments failed:"
+          f" {kinds}{more}")
+  if spent:
+    print(f"cost of this run: {spent:.4f}")
+  overall = summary[judgments_lib.OVERALL]
+  score = "no score"
+  if overall["score"] is not None:
+    score = f"{overall['score']:.{1 if protocol.paired else 3}f}"
+  kind = "" if spec.kind != "reference" else " judge, not a language model"
   print(
-      f"{overall['score']:.1f} for {args.a} (n = {overall['n']}; {args.judge}"
-      f" judge, not a language model): {path}"
+      f"{score} for {args.a} (n = {overall['n']}; {spec.text}{kind}): {path}"
   )
-  return 0
+  return 0 if overall["n"] else 1
+
+
+class _Progress:
+  """One moving line on a terminal, a plain one now and then elsewhere."""
+
+  def __init__(self):
+    import sys
+    import time
+
+    self._stream, self._clock = sys.stderr, time.monotonic
+    self._last, self._open = self._clock(), False
+
+  def __call__(self, text: str) -> None:
+    moving = self._stream.isatty()
+    now = self._clock()
+    if now - self._last < (0.2 if moving else 30):
+      return
+    self._last, self._open = now, moving
+    self._stream.write(f"\r{text:<78}" if moving else f"{text}\n")
+    self._stream.flush()
+
+  def end(self) -> None:
+    if self._open:
+      self._stream.write("\n")

@@ -1,6 +1,7 @@
 """`mlit study`: a whole paper, from data to report."""
 
 import difflib
+import functools
 import importlib
 import pathlib
 import sys
@@ -27,32 +28,43 @@ def add_arguments(parser) -> None:
       help="take over a workdir with another config; redo what that changes",
   )
   parser.add_argument(
+      "--jobs", type=int, metavar="N",
+      help="steps done at once, each in a process (default: on CPU one per"
+      " core, at most 4; else 1); the results are the same",
+  )
+  parser.add_argument(
       "--status", action="store_true", help="say what is done, and stop"
   )
 
 
 def run(args) -> int:
   name, preset, config = load(args.name, args.overrides)
+  if args.jobs is not None and args.jobs < 1:
+    raise UsageError(f"--jobs {args.jobs}: give at least 1")
   from mlit_jax.studies import runner
 
   # The graph's own module is light; JAX comes with the first step that trains.
   study = importlib.import_module(f"mlit_jax.studies.{name}")
   workdir = pathlib.Path(args.workdir)
-  graph = study.graph(config, preset, workdir)
+  make_graph = functools.partial(study.graph, config, preset, workdir)
+  graph = make_graph()
   if args.status:
     return _print_status(runner.status(graph, workdir))
   from mlit_jax import cpu
+  from mlit_jax.studies import workers
   from mlit_jax.studies.progress import Progress
 
-  opened = runner.Workdir(
-      workdir,
-      {"study": name, "preset": preset, "config": overrides.flatten(config)},
-      update=args.update,
-  )
-  cpu.keep_freed_memory()
-  progress = Progress()
-  runner.run(graph, opened, progress)
-  progress.done()
+  identity = {
+      "study": name, "preset": preset, "config": overrides.flatten(config),
+  }
+  with runner.Workdir(workdir, identity, update=args.update) as opened:
+    cpu.keep_freed_memory()
+    pool = None
+    if not all(runner.status(graph, workdir).values()):
+      jobs = args.jobs or workers.default_jobs()
+      if jobs > 1:
+        pool = workers.Pool(make_graph, workdir, opened.steps, jobs)
+    runner.run(graph, opened, Progress(), pool)
   print(f"report: {workdir / 'report.html'}")
   return 0
 

@@ -100,16 +100,16 @@ class PackedRows:
     Raises:
       DataError: the file is missing, damaged, or an example is too long.
     """
-    summary = token_file.read_summary(directory)
-    self._pad_id, self._row_length = summary["pad_id"], row_length
+    self._examples = token_file.TokenFile(directory)
+    self._pad_id = self._examples.summary["pad_id"]
+    self._row_length = row_length
     self._loss_length = loss_length or row_length
-    self._examples = token_file.read_examples(directory)
     # A token predicts the next one: the last of an example predicts nothing.
     try:
       self._plan = plan_packing(
-          [len(e.tokens) - 1 for e in self._examples],
+          (self._examples.lengths - 1).tolist(),
           row_length,
-          [int(e.loss_mask[1:].sum()) for e in self._examples],
+          self._examples.loss_lengths.tolist(),
           self._loss_length,
       )
     except DataError as e:
@@ -143,25 +143,46 @@ class PackedRows:
   @property
   def density(self) -> float:
     """Share of the rows' places that hold tokens."""
-    used = sum(len(e.tokens) - 1 for e in self._examples)
+    used = int((self._examples.lengths - 1).sum())
     return used / (len(self) * self._row_length)
 
 
 def batches(
-    rows: PackedRows, batch_size: int, *, seed: int, epochs: int
+    rows: PackedRows,
+    batch_size: int,
+    *,
+    seed: int,
+    epochs: int,
+    host: tuple[int, int] = (0, 1),
 ) -> grain.IterDataset:
   """Shuffled batches of ROW_FIELDS and LOSS_FIELDS.
 
-  The iterator's `get_state()` and `set_state()` save and restore the place.
+  Hosts share every batch out among them, so that all have the same number of
+  batches, and a batch holds the same rows however many hosts there are. The
+  iterator's `get_state()` and `set_state()` save and restore the place, which
+  is a number of batches: it holds for any number of hosts.
 
   Args:
     rows: made with a multiple of `batch_size`.
-    batch_size: B, rows per batch.
+    batch_size: B, rows per batch over all hosts.
     seed: of the shuffles; every epoch has its own.
     epochs: how often every row comes.
+    host: (index, number) of the hosts; this one gets B / number rows a batch.
+
+  Raises:
+    DataError: the hosts do not divide the batch.
   """
+  index, number = host
+  if batch_size % number:
+    raise DataError(
+        f"a batch of {batch_size} rows cannot be shared by {number} hosts;"
+        f" choose a multiple of {number}"
+    )
   dataset = grain.MapDataset.source(rows).seed(seed).shuffle().repeat(epochs)
-  return dataset.batch(batch_size, drop_remainder=True).to_iter_dataset(
+  dataset = dataset[index::number].batch(
+      batch_size // number, drop_remainder=True
+  )
+  return dataset.to_iter_dataset(
       grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
   )
 

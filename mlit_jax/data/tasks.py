@@ -20,10 +20,13 @@ with silenced():
   # It only prepares data here: the accelerators are JAX's.
   tf.config.set_visible_devices([], "GPU")
 
-from mlit_jax.data import recipes, templates
+from mlit_jax.data import templates
+from mlit_jax.data.counts import RecipeError
+from mlit_jax.data.manifest import Manifest
 from mlit_jax.data.tokenizers import Tokenizer
 from mlit_jax.records import Instruction
 
+COLUMNS = ("id", "lang", "inputs", "targets")
 _ROWS_PER_CALL = 512
 
 
@@ -35,7 +38,7 @@ class Vocabulary(seqio.Vocabulary):
     self._tokenizer = tokenizer
 
   @property
-  def bos_id(self) -> int:
+  def bos_id(self) -> int | None:
     return self._tokenizer.bos_id
 
   @property
@@ -43,7 +46,7 @@ class Vocabulary(seqio.Vocabulary):
     return self._tokenizer.eos_id
 
   @property
-  def unk_id(self) -> int:
+  def unk_id(self) -> int | None:
     return self._tokenizer.unk_id
 
   @property
@@ -124,7 +127,7 @@ def register(
 
 
 def instruction_examples(
-    manifest: recipes.Manifest,
+    manifest: Manifest,
     instructions: Mapping[tuple[str, str], Instruction],
     template: templates.Template,
 ) -> list[dict[str, str]]:
@@ -142,9 +145,9 @@ def instruction_examples(
   for row in manifest.rows:
     try:
       asked = instructions[row.id, row.lang]
-      answered = instructions[row.response_id, row.lang]
+      answered = instructions[row.response_id, row.response_lang or row.lang]
     except KeyError as e:
-      raise recipes.RecipeError(f"the source has no example {e}") from None
+      raise RecipeError(f"the source has no example {e}") from None
     examples.append({
         "id": row.id,
         "lang": row.lang,
@@ -191,7 +194,7 @@ def _register_task(name, examples, tokenizer):
     del split, shuffle_files, seed
     columns = {
         key: tf.constant([example[key] for example in examples])
-        for key in ("id", "lang", "inputs", "targets")
+        for key in COLUMNS
     }
     return tf.data.Dataset.from_tensor_slices(columns)
 
@@ -206,6 +209,8 @@ def _register_task(name, examples, tokenizer):
       preprocessors=[
           functools.partial(_tokenize, tokenizer=tokenizer),
           seqio.preprocessors.append_eos,
+          # From here on seqio's own offline cache may stand in.
+          seqio.CacheDatasetPlaceholder(),
       ],
       output_features=features(tokenizer),
       metric_fns=[],

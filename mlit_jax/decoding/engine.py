@@ -177,10 +177,10 @@ class Engine:
         self._config, batch, prompt_length + max_new_tokens
     )
     positions = jnp.broadcast_to(jnp.arange(prompt_length), tokens.shape)
-    # A slot behind a prompt's end holds padding until its token comes; nothing
-    # looks there before.
     logits, cache = apply(
-        tokens, positions, cache=cache, logit_positions=lengths[:, None] - 1
+        tokens, positions,
+        (positions < lengths[:, None]).astype(jnp.int32),  # 0: padding
+        cache=cache, logit_positions=lengths[:, None] - 1,
     )
     token = choose(logits[:, 0], position=lengths)
     out = jnp.zeros((batch, max_new_tokens), jnp.int32)

@@ -1,23 +1,21 @@
-"""Who judges: the interface of every judge, and the offline reference judge.
+"""Who judges: the interface of every judge.
 
 A judge turns requests into raw replies and decides nothing else: parsing,
 orders and scores belong to the protocols, so a stored reply can be read anew.
 """
 
-import collections
 import dataclasses
-import functools
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from mlit_jax import records
-from mlit_jax.judging import gate as gate_lib
 
 # Failures that only the judge can see; the others show in the reply's text.
 JUDGE_FAILURES = ("refused", "transport")
-_MAX_ORDER = 6
-_BETA = 2.0
+
+
+class JudgeError(RuntimeError):
+  """A judge that cannot go on; the message says why and how to mend it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +28,11 @@ class Request:
     instruction: the turns that were answered, the last one the user's.
     reference: a right answer; "" where there is none.
     answers: the answers in the order in which the judge sees them.
+    protocol: the protocol that asks.
+    systems: the names of the systems, system a's first in either order.
+    order, turn, sample: as in a Judgment.
+    prompt: what a language model is asked; empty for judges that read the
+      fields above.
   """
 
   id: str
@@ -37,151 +40,57 @@ class Request:
   instruction: tuple[records.Message, ...]
   reference: str
   answers: tuple[str, ...]
+  protocol: str = "side_by_side"
+  systems: tuple[str, ...] = ()
+  order: str = "ab"
+  turn: int = 1
+  sample: int = 0
+  prompt: tuple[records.Message, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
-class Failed:
-  """In place of a reply: why there is none.
+class Reply:
+  """What came back.
 
   Attributes:
-    kind: one of JUDGE_FAILURES.
-    raw: whatever came back, e.g. the words of the refusal.
+    text: the reply, word for word; of a failure whatever came, e.g. the words
+      of the refusal.
+    failure: "" or one of JUDGE_FAILURES.
+    finish_reason: `stop` or `length`; "" if unknown.
+    revision: the model that replied, in the provider's words.
+    usage: tokens paid for, {"input", "output"}; empty if unknown.
+    prompt: of a recorded reply, the prompt it was the reply to.
   """
 
-  kind: str
-  raw: str = ""
+  text: str
+  failure: str = ""
+  finish_reason: str = ""
+  revision: str = ""
+  usage: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  prompt: str = ""
 
   def __post_init__(self):
-    if self.kind not in JUDGE_FAILURES:
-      raise ValueError(f"a judge fails by {JUDGE_FAILURES}, not {self.kind!r}")
+    if self.failure and self.failure not in JUDGE_FAILURES:
+      raise ValueError(
+          f"a judge fails by {JUDGE_FAILURES}, not {self.failure!r}"
+      )
 
 
 class Judge(Protocol):
-  """Anything that answers requests: an API, a local model, a reference."""
+  """Anything that answers requests: an API, a local model, a reference.
+
+  Attributes:
+    name: what it is called in messages.
+    reads_prompt: whether it is asked in words (Request.prompt). One that is
+      not gives the same reply when asked again, so it is asked once.
+  """
 
   name: str
+  reads_prompt: bool
 
-  def judge(self, requests: Sequence[Request]) -> list[str | Failed]:
-    """Returns the raw reply to each request, in their order."""
-
-
-class ReferenceJudge:
-  """Prefers the answer nearer to the reference; not a language model.
-
-  An answer that is empty or found to be in another language than the
-  instruction's is worth 0. Where the gate abstains the answer is compared all
-  the same: a lone "Lima" may be right in many languages. The reply holds no
-  word of an answer, so nothing planted there can reach the parser.
-  """
-
-  name = "reference"
-
-  def __init__(
-      self,
-      gate: gate_lib.Gate,
-      candidates: Sequence[str],
-      margin: float = 0.02,
-  ):
-    """Sets up a judge; equal input gives equal replies, in any order.
-
-    Args:
-      gate: identifies the language of every answer.
-      candidates: the languages that the gate chooses from.
-      margin: similarities (0 to 1) no further apart than this are a tie. On
-        the pocket world's evaluation items no wrong answer was measured above
-        0.96 where the right one has 1, so the default does not tie the two.
-    """
-    self._gate = gate
-    self._candidates = tuple(candidates)
-    self._margin = margin
-    # Both orders of a pair repeat the same answers.
-    self._similarity = functools.lru_cache(maxsize=1 << 16)(similarity)
-
-  def judge(self, requests: Sequence[Request]) -> list[str | Failed]:
-    """Returns a reply per request.
+  def judge(self, requests: Sequence[Request]) -> list[Reply]:
+    """Returns the reply to each request, in their order.
 
     Raises:
-      ValueError: a request has no reference or not exactly two answers, or its
-        language is not among the candidates.
+      JudgeError: it cannot go on; what it has replied so far is kept.
     """
-    return [self._reply(request) for request in requests]
-
-  def _reply(self, request: Request) -> str:
-    where = f"request {request.id!r} ({request.lang})"
-    if not request.reference.strip():
-      raise ValueError(
-          f"{where} has no reference answer; the reference judge needs one"
-      )
-    if len(request.answers) != 2:
-      raise ValueError(
-          f"{where} has {len(request.answers)} answers; the reference judge"
-          " compares two"
-      )
-    if request.lang not in self._candidates:
-      raise ValueError(
-          f"{where}: the gate's candidates lack the language; they are"
-          f" {self._candidates}"
-      )
-    (first, note_first), (second, note_second) = (
-        self._value(answer, request) for answer in request.answers
-    )
-    if abs(first - second) <= self._margin:
-      verdict = "C"
-    else:
-      verdict = "A" if first > second else "B"
-    return (
-        f"reference judge (not a language model): first {first:.3f}"
-        f"{note_first}, second {second:.3f}{note_second}\n"
-        f"Verdict: [[{verdict}]]"
-    )
-
-  def _value(self, answer: str, request: Request) -> tuple[float, str]:
-    if not answer.strip():
-      return 0.0, " (empty)"
-    found = self._gate.identify(answer, self._candidates).lang
-    if found not in ("", request.lang):
-      return 0.0, f" (language {found}, not {request.lang})"
-    return self._similarity(answer, request.reference), ""
-
-
-def similarity(answer: str, reference: str) -> float:
-  """Character n-gram F-score of an answer, 0 to 1; 1 if they are the same.
-
-  chrF2 of one sentence (Popović, 2015): precision and recall of the character
-  n-grams without spaces, n = 1 … 6, averaged over the n that both texts are
-  long enough for, and joined with recall counting twice (β = 2). Texts are
-  compared in NFC, with runs of spaces as one.
-  """
-  answer, reference = _normalise(answer), _normalise(reference)
-  if answer == reference:
-    return 1.0
-  ours, theirs = _ngrams(answer), _ngrams(reference)
-  matches = [0] * (_MAX_ORDER + 1)
-  for ngram, count in ours.items():
-    if ngram in theirs:
-      matches[len(ngram)] += min(count, theirs[ngram])
-  lengths = [len(text.replace(" ", "")) for text in (answer, reference)]
-  orders = range(1, min(_MAX_ORDER, *lengths) + 1)
-  if not any(matches):
-    return 0.0
-  precision, recall = (
-      sum(matches[n] / (length - n + 1) for n in orders) / len(orders)
-      for length in lengths
-  )
-  weight = _BETA**2
-  return (1 + weight) * precision * recall / (weight * precision + recall)
-
-
-def _normalise(text: str) -> str:
-  return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-@functools.lru_cache(maxsize=1 << 12)
-def _ngrams(text: str) -> collections.Counter[str]:
-  """Counts of every n-gram, all orders together: its length tells the order."""
-  text = text.replace(" ", "")
-  return collections.Counter(
-      text[i : i + n]
-      for n in range(1, _MAX_ORDER + 1)
-      for i in range(len(text) - n + 1)
-  )

@@ -1,155 +1,244 @@
-"""How judges are asked, and how their replies become verdicts.
+"""The protocols: how a judge is asked, and what its reply is worth.
 
-Side by side: a judge sees two answers to one instruction, twice, the second
-time in the other order. An answer wins if it is chosen both times; if the
-orders disagree it is a tie (Shaham et al., 2024, "Just a Pinch of
-Multilinguality", section 2, Evaluation).
+A protocol is the prompt it needs, the form its verdict is written in, and
+whether two answers stand side by side (then every question is asked in both
+orders) or one alone:
+
+  side_by_side   which of two answers is better? An answer wins if it is chosen
+                 in both orders (Shaham et al., 2024, section 2)
+  rating         one answer, 1 to 3 (Chen et al., 2024)
+  mt_bench       one answer, 1 to 10; two turns; shown a reference answer in
+                 math, reasoning and coding (Zheng et al., 2023)
+  mt_bench_pair  the same questions, side by side
+  correctness    is an answer right by its context? (Zhu et al., 2023)
+  score_pair     two answers, each 1 to 10; in both orders (the same)
+  rubric         one answer, 1 to 5, by the words of a rubric
 """
 
 import collections
 import dataclasses
-import re
 from collections.abc import Iterable, Sequence
 
 from mlit_jax import records
+from mlit_jax.errors import UsageError
 from mlit_jax.judging import gate as gate_lib
-from mlit_jax.judging import judges
+from mlit_jax.judging import items as items_lib
+from mlit_jax.judging import judges, parsing, prompt_files
 
-SIDE_BY_SIDE = "side_by_side"
-_VERDICT = re.compile(r"\[\[([ABC])\]\]")
 # What the letters A, B, C say of the systems, by the order shown.
 _MEANING = {
     "ab": {"A": "a", "B": "b", "C": "tie"},
     "ba": {"A": "b", "B": "a", "C": "tie"},
 }
-_MAX_NAMED = 5
-
-_Key = tuple[str, str]  # (id, lang)
+# What may read otherwise if the judge is asked again.
+_ASK_AGAIN = ("unparsable", "out_of_range", "empty")
 
 
 @dataclasses.dataclass(frozen=True)
-class Pair:
-  """The two judgments of one instruction, one in each order."""
+class Protocol:
+  """See the module.
 
-  ab: records.Judgment
-  ba: records.Judgment
+  Attributes:
+    name: as in judgments.
+    verdict: the form in words: letters, number, two_numbers, yes_no.
+    form: reads it.
+    paired: whether it compares two systems.
+    by_turn: whether it goes turn by turn, with references, as MT-Bench does.
+    needs: a field that every prompt must have.
+  """
+
+  name: str
+  verdict: str
+  form: parsing.Form
+  paired: bool = False
+  by_turn: bool = False
+  needs: str = ""
 
   @property
-  def failed(self) -> bool:
-    return bool(self.ab.failure or self.ba.failure)
+  def orders(self) -> tuple[str, ...]:
+    return records.ORDERS if self.paired else ("ab",)
 
-  @property
-  def value(self) -> float | None:
-    """For system a: 1 won, 0 lost, 0.5 neither; None if an order failed."""
-    if self.failed:
-      return None
-    return {("a", "a"): 1.0, ("b", "b"): 0.0}.get(
-        (self.ab.verdict, self.ba.verdict), 0.5
+  def kind(self, item: items_lib.Item) -> prompt_files.Kind:
+    """Which prompt an item needs."""
+    return prompt_files.Kind(
+        self.name, self.verdict, self.paired, item.turn, item.guided
     )
 
-  @property
-  def flipped(self) -> bool:
-    """Whether the verdict changed with the order; False if an order failed."""
-    return not self.failed and self.ab.verdict != self.ba.verdict
+  def read(
+      self, raw: str, order: str, finish_reason: str = "", plain: bool = False
+  ) -> dict:
+    """The fields verdict, score, scores and failure of a reply's judgment."""
+    reading = self.form.read(raw, finish_reason, plain)
+    if reading.failure:
+      return {"failure": reading.failure}
+    if reading.verdict:
+      return {"verdict": _MEANING[order][reading.verdict]}
+    if not self.paired:
+      return {"score": reading.numbers[0]}
+    scores = dict(zip(order, reading.numbers, strict=True))
+    better = max(scores, key=scores.get)
+    if scores["a"] == scores["b"]:
+      better = "tie"
+    return {"verdict": better, "scores": {s: scores[s] for s in "ab"}}
 
 
-def side_by_side(
+_ALL = (
+    Protocol("side_by_side", "letters", parsing.LETTERS, paired=True),
+    Protocol("rating", "number", parsing.number(1, 3)),
+    Protocol("mt_bench", "number", parsing.number(1, 10), by_turn=True),
+    Protocol(
+        "mt_bench_pair", "letters", parsing.LETTERS, paired=True, by_turn=True
+    ),
+    Protocol("correctness", "yes_no", parsing.YES_NO, needs="context"),
+    Protocol(
+        "score_pair", "two_numbers", parsing.two_numbers(1, 10), paired=True
+    ),
+    Protocol("rubric", "number", parsing.number(1, 5), needs="rubric"),
+)
+PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
+SIDE_BY_SIDE = PROTOCOLS["side_by_side"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+  """A request, and what is needed to ask again and to keep the reply."""
+
+  item: items_lib.Item
+  prompt: prompt_files.Prompt | None
+  request: judges.Request
+
+
+def ask(
+    protocol: Protocol,
+    in_words: bool,
+    prompts: Sequence[records.Instruction],
+    a: Sequence[records.Response],
+    b: Sequence[records.Response] | None = None,
+    *,
+    wording: prompt_files.Ours | prompt_files.Theirs | None = None,
+    samples: int = 1,
+) -> list[Question]:
+  """The questions of `judge`, in its order; arguments and errors are the same.
+
+  But for `in_words`: whether the judge is asked in words.
+  """
+  if (b is not None) != protocol.paired:
+    number = "two systems: give b, too" if b is None else "one: leave b out"
+    raise UsageError(f"{protocol.name} judges {number}")
+  sides = {"a": a} if b is None else {"a": a, "b": b}
+  items = items_lib.build(
+      prompts, sides, by_turn=protocol.by_turn, needs=protocol.needs
+  )
+  systems = tuple(items_lib.system_name(s, rows) for s, rows in sides.items())
+  wording = wording or prompt_files.Ours()
+  found = []
+  for item in items:
+    lang = item.prompt.lang
+    prompt = None
+    if in_words:
+      prompt = wording.get(protocol.kind(item), lang)
+    for order in protocol.orders:
+      messages = ()
+      if prompt is not None:
+        messages = prompt.fill(_fields(item, order))
+      for sample in range(samples):
+        request = judges.Request(
+            id=item.prompt.id,
+            lang=lang,
+            instruction=item.instruction(),
+            reference=item.references[-1] if item.references else "",
+            answers=tuple(
+                item.answers[side][-1] for side in order if side in item.answers
+            ),
+            protocol=protocol.name,
+            systems=systems,
+            order=order,
+            turn=item.turn,
+            sample=sample,
+            prompt=messages,
+        )
+        found.append(Question(item, prompt, request))
+  return found
+
+
+def judge(
+    protocol: Protocol,
     judge: judges.Judge,
     judge_spec: str,
     prompts: Sequence[records.Instruction],
     a: Sequence[records.Response],
-    b: Sequence[records.Response],
+    b: Sequence[records.Response] | None = None,
+    *,
+    wording: prompt_files.Ours | prompt_files.Theirs | None = None,
+    samples: int = 1,
+    ask_again: bool = True,
     gate: gate_lib.Gate | None = None,
     candidates: Sequence[str] | None = None,
 ) -> list[records.Judgment]:
-  """Judges the answers of two systems against each other, in both orders.
+  """Judges the answers of one system, or of two against each other.
 
   Args:
-    judge: who judges; it gets all requests as one batch.
+    protocol: see the module.
+    judge: who judges; it gets all requests as one batch, and then those whose
+      replies held no verdict as a second one.
     judge_spec: the judge's specification, kept in every judgment.
     prompts: the instructions, with their references where there are any.
     a: one response of system a per prompt, in any order.
-    b: likewise of system b. A response that failed is judged as empty.
-    gate: identifies the language of every answer, for the record only; a judge
-      that heeds languages has its own.
+    b: likewise of system b; None unless the protocol is paired. A response
+      that failed is judged as empty.
+    wording: the prompts for a judge that reads prompts; ours in English if
+      None.
+    samples: how often each question is asked, in each order.
+    ask_again: whether to ask once more, in the same words and a reminder,
+      where a reply holds no verdict or one out of range.
+    gate: identifies the language of every answer, for the record only.
     candidates: the languages that the gate chooses from.
 
   Returns:
-    Two judgments a prompt, in the order of the prompts: `ab`, then `ba`.
+    The judgments in the order of the prompts; of each prompt by turn, order
+    (`ab`, then `ba` if paired) and sample.
 
   Raises:
-    ValueError: the rows do not fit together (naming the ids), the gate's
-      candidates lack a prompt's language, or the judge returned another number
-      of replies than there were requests.
+    UsageError: the rows do not fit together (naming the ids), or the gate's
+      candidates lack a prompt's language.
+    JudgeError: the judge cannot go on.
   """
-  rows = _by_key("prompts", prompts)
-  if not rows:
-    raise ValueError("there are no prompts to judge")
-  # A gate could never find the right language among candidates without it.
-  langs = {lang for _, lang in rows}
-  if gate is not None and (lacking := langs - set(candidates or ())):
-    raise ValueError(f"the gate's candidates lack {_names(lacking)}")
-  answers = {}
-  systems = {}
-  for side, name, responses in (("a", "system a", a), ("b", "system b", b)):
-    responses_of = _by_key(name, responses)
-    _check_same(name, rows.keys(), responses_of.keys())
-    systems[side] = _one_model(name, responses)
-    answers[side] = {
-        key: "" if response.failure else response.response
-        for key, response in responses_of.items()
-    }
-  requests = [
-      judges.Request(
-          id=prompt.id,
-          lang=prompt.lang,
-          instruction=prompt.messages,
-          reference=prompt.response,
-          answers=tuple(answers[side][key] for side in order),
+  questions = ask(
+      protocol, judge.reads_prompt, prompts, a, b, wording=wording,
+      samples=samples,
+  )
+  return answer(
+      protocol, judge, judge_spec, questions, ask_again=ask_again, gate=gate,
+      candidates=candidates,
+  )
+
+
+def answer(
+    protocol: Protocol,
+    judge: judges.Judge,
+    judge_spec: str,
+    questions: Sequence[Question],
+    *,
+    ask_again: bool = True,
+    gate: gate_lib.Gate | None = None,
+    candidates: Sequence[str] | None = None,
+) -> list[records.Judgment]:
+  """The judgments of questions made by `ask`; see `judge`."""
+  if gate is not None:
+    # It could never find the right language among candidates without it.
+    lacking = {q.request.lang for q in questions} - set(candidates or ())
+    if lacking:
+      raise UsageError(
+          f"the gate's candidates lack {items_lib.names(lacking)}"
       )
-      for key, prompt in rows.items()
-      for order in records.ORDERS
+  replies = _replies(judge, [q.request for q in questions])
+  judgments = [
+      _judgment(protocol, judge_spec, question, reply, gate, candidates)
+      for question, reply in zip(questions, replies, strict=True)
   ]
-  replies = judge.judge(requests)
-  if len(replies) != len(requests):
-    raise ValueError(
-        f"judge {judge.name!r} gave {len(replies)} replies to"
-        f" {len(requests)} requests"
-    )
-  judgments = []
-  remaining = iter(replies)
-  for key, prompt in rows.items():
-    found = {}
-    if gate is not None:
-      found = {
-          side: gate.identify(answers[side][key], candidates).lang
-          for side in ("a", "b")
-      }
-    for order in records.ORDERS:
-      judgments.append(
-          records.Judgment(
-              id=prompt.id,
-              lang=prompt.lang,
-              protocol=SIDE_BY_SIDE,
-              judge=judge_spec,
-              system_a=systems["a"],
-              system_b=systems["b"],
-              order=order,
-              gate=found,
-              **_read(next(remaining), order),
-          )
-      )
+  if ask_again and judge.reads_prompt:
+    _ask_again(protocol, judge, questions, judgments)
   return judgments
-
-
-def parse_verdict(raw: str) -> str | None:
-  """The last of [[A]], [[B]], [[C]] in a reply, or None.
-
-  The last, because a judge that weighs or quotes a verdict concludes with its
-  own.
-  """
-  found = _VERDICT.findall(raw)
-  return found[-1] if found else None
 
 
 def reparse(judgments: Iterable[records.Judgment]) -> list[records.Judgment]:
@@ -161,92 +250,114 @@ def reparse(judgments: Iterable[records.Judgment]) -> list[records.Judgment]:
     ValueError: a judgment is of a protocol without a parser here.
   """
   anew = []
-  for judgment in judgments:
-    if judgment.protocol != SIDE_BY_SIDE:
+  for j in judgments:
+    if j.protocol not in PROTOCOLS:
       raise ValueError(
-          f"cannot parse replies of the protocol {judgment.protocol!r}; only"
-          f" {SIDE_BY_SIDE!r}"
+          f"cannot parse replies of the protocol {j.protocol!r}; only of"
+          f" {', '.join(PROTOCOLS)}"
       )
-    if judgment.failure not in judges.JUDGE_FAILURES:
-      fields = {"verdict": "", "failure": ""}
-      fields |= _read(judgment.raw, judgment.order)
-      judgment = dataclasses.replace(judgment, **fields)
-    anew.append(judgment)
+    if j.failure not in judges.JUDGE_FAILURES:
+      fields = {"verdict": "", "score": None, "scores": {}, "failure": ""}
+      fields |= PROTOCOLS[j.protocol].read(
+          j.raw, j.order, j.finish_reason, j.prompt.endswith(prompt_files.PLAIN)
+      )
+      j = dataclasses.replace(j, **fields)
+    anew.append(j)
   return anew
 
 
-def pair_up(judgments: Iterable[records.Judgment]) -> list[Pair]:
-  """Puts the two orders of each instruction together.
+def _fields(item: items_lib.Item, order: str) -> dict[str, str]:
+  lang = prompt_files.language_name(item.prompt.lang)
+  return item.fields(order) | {"lang": lang}
 
-  Returns:
-    A pair per (id, lang), in the order of their first judgment.
 
-  Raises:
-    ValueError: the judgments compare more than one pair of systems, by more
-      than one judge or protocol; or an instruction has not exactly one
-      judgment in each order.
-  """
-  orders = collections.defaultdict(lambda: collections.defaultdict(list))
-  comparisons = set()
-  for j in judgments:
-    comparisons.add((j.protocol, j.judge, j.system_a, j.system_b))
-    orders[j.id, j.lang][j.order].append(j)
-  if len(comparisons) > 1:
-    raise ValueError(
-        "expected the judgments of one comparison (protocol, judge, system a,"
-        f" system b), not of {_names(comparisons)}"
+def _replies(
+    judge: judges.Judge, requests: Sequence[judges.Request]
+) -> list[judges.Reply]:
+  replies = judge.judge(requests)
+  if len(replies) != len(requests):
+    raise judges.JudgeError(
+        f"judge {judge.name!r} gave {len(replies)} replies to"
+        f" {len(requests)} requests"
     )
-  odd = [
-      key
-      for key, found in orders.items()
-      if any(len(found[order]) != 1 for order in records.ORDERS)
-  ]
-  if odd:
-    raise ValueError(
-        f"not exactly one judgment in each order for {_names(odd)}"
-    )
-  return [Pair(found["ab"][0], found["ba"][0]) for found in orders.values()]
+  return replies
 
 
-def _read(reply: str | judges.Failed, order: str) -> dict[str, str]:
-  """The fields raw and verdict or failure of a reply's judgment."""
-  if isinstance(reply, judges.Failed):
-    return {"raw": reply.raw, "failure": reply.kind}
-  if not reply.strip():
-    return {"raw": reply, "failure": "empty"}
-  letter = parse_verdict(reply)
-  if letter is None:
-    return {"raw": reply, "failure": "unparsable"}
-  return {"raw": reply, "verdict": _MEANING[order][letter]}
-
-
-def _by_key(name: str, rows: Sequence) -> dict[_Key, object]:
-  counts = collections.Counter((row.id, row.lang) for row in rows)
-  if twice := [key for key, count in counts.items() if count > 1]:
-    raise ValueError(f"{name}: more than one row for {_names(twice)}")
-  return {(row.id, row.lang): row for row in rows}
-
-
-def _check_same(name: str, wanted: Iterable[_Key], found: Iterable[_Key]):
-  wanted, found = set(wanted), set(found)
-  if missing := wanted - found:
-    raise ValueError(f"{name}: no response to {_names(missing)}")
-  if unknown := found - wanted:
-    raise ValueError(f"{name}: no such prompt: {_names(unknown)}")
-
-
-def _one_model(name: str, responses: Sequence[records.Response]) -> str:
-  models = {response.model for response in responses}
-  if len(models) > 1:
-    raise ValueError(f"{name}: responses of {_names(models)}; expected one")
-  return models.pop()
-
-
-def _names(keys: Iterable) -> str:
-  keys = sorted(keys)
-  shown = ", ".join(
-      key if isinstance(key, str) else " ".join(key)
-      for key in keys[:_MAX_NAMED]
+def _judgment(
+    protocol: Protocol,
+    judge_spec: str,
+    question: Question,
+    reply: judges.Reply,
+    gate: gate_lib.Gate | None,
+    candidates: Sequence[str] | None,
+) -> records.Judgment:
+  request, item = question.request, question.item
+  found = {}
+  if gate is not None:
+    found = {
+        side: gate.identify(texts[-1], candidates).lang
+        for side, texts in item.answers.items()
+    }
+  return records.Judgment(
+      id=request.id,
+      lang=request.lang,
+      protocol=protocol.name,
+      judge=judge_spec,
+      system_a=request.systems[0],
+      system_b=request.systems[1] if protocol.paired else "",
+      order=request.order,
+      gate=found,
+      turn=request.turn,
+      sample=request.sample,
+      **_read(protocol, question, reply),
   )
-  more = len(keys) - _MAX_NAMED
-  return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _read(
+    protocol: Protocol, question: Question, reply: judges.Reply
+) -> dict:
+  """The fields of a judgment that a reply decides."""
+  name = question.prompt.name if question.prompt else reply.prompt
+  kept = {
+      "raw": reply.text, "prompt": name, "finish_reason": reply.finish_reason,
+      "revision": reply.revision, "usage": reply.usage,
+  }
+  if reply.failure:
+    return kept | {"failure": reply.failure}
+  return kept | protocol.read(
+      reply.text,
+      question.request.order,
+      reply.finish_reason,
+      name.endswith(prompt_files.PLAIN),
+  )
+
+
+def _ask_again(
+    protocol: Protocol,
+    judge: judges.Judge,
+    questions: Sequence[Question],
+    judgments: list[records.Judgment],
+) -> None:
+  """Asks once more where there is no verdict; changes `judgments` in place."""
+  where = [i for i, j in enumerate(judgments) if j.failure in _ASK_AGAIN]
+  requests = [
+      dataclasses.replace(
+          questions[i].request,
+          prompt=questions[i].prompt.fill(
+              _fields(questions[i].item, questions[i].request.order),
+              again=True,
+          ),
+      )
+      for i in where
+  ]
+  if not requests:
+    return
+  for i, reply in zip(where, _replies(judge, requests), strict=True):
+    if reply.failure:
+      continue  # the first reply is all there is
+    first = judgments[i]
+    fields = {"failure": ""} | _read(protocol, questions[i], reply)
+    usage = collections.Counter(first.usage) + collections.Counter(reply.usage)
+    judgments[i] = dataclasses.replace(
+        first, **(fields | {"usage": dict(usage), "earlier": (first.raw,)})
+    )

@@ -1,7 +1,7 @@
 """Layers of the decoder.
 
 Axes: B batch, T query length, S key length, N query heads, K key/value heads,
-G = N/K, H head dim, D embed, F mlp, V vocab.
+H head dim, D embed, F mlp, V vocab.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from mlit_jax.models import positions as positions_lib
+from mlit_jax.models.attention import attend
 from mlit_jax.models.config import DecoderConfig
 
-_NEGATIVE = -1e30  # finite: a row without a visible key must not give NaN
+_EVERYTHING = 1 << 30  # a window wider than any sequence
+ACTIVATIONS = {
+    "silu": nn.silu,
+    "gelu": lambda x: nn.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: nn.gelu(x, approximate=True),
+}
 
 
 class KVCache(NamedTuple):
@@ -24,44 +31,100 @@ class KVCache(NamedTuple):
   values: Float[Array, "*L B S K H"]
 
 
-def rotate(
-    x: Float[Array, "B T N H"], positions: Int[Array, "B T"], base: float
-) -> Float[Array, "B T N H"]:
-  """Rotary position embedding, halves paired (Su et al. 2021; as LLaMA).
+class Rows(NamedTuple):
+  """Where the tokens of a batch stand; the same for every layer.
 
-  Args:
-    x: queries or keys.
-    positions: position of every token in its own sequence.
-    base: base of the geometric frequencies.
+  Attributes:
+    positions: position in the token's own sequence.
+    segment_ids: which sequence of the row it belongs to; 0: padding.
+    lengths: tokens of its sequence; for dynamic rotary scaling alone.
   """
-  half = x.shape[-1] // 2
-  frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
-  angle = positions[..., None, None].astype(jnp.float32) * frequency
-  sin, cos = jnp.sin(angle), jnp.cos(angle)
-  left, right = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-  turned = [left * cos - right * sin, right * cos + left * sin]
-  return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+  positions: Int[Array, "B T"]
+  segment_ids: Int[Array, "B T"] | None = None
+  lengths: Int[Array, "B T"] | None = None
 
 
 def kernel_init(
-    in_axis: int | tuple[int, ...], out_axis: int | tuple[int, ...], axes
+    in_axis: int | tuple[int, ...],
+    out_axis: int | tuple[int, ...],
+    axes: tuple[str, ...],
+    batch_axis: int | tuple[int, ...] = (),
 ) -> Callable:
   """Scaled normal with fan-in variance, annotated with logical axes."""
   init = nn.initializers.variance_scaling(
-      1.0, "fan_in", "normal", in_axis=in_axis, out_axis=out_axis
+      1.0, "fan_in", "normal", in_axis=in_axis, out_axis=out_axis,
+      batch_axis=batch_axis,
   )
   return nn.with_logical_partitioning(init, axes)
 
 
+def linear(
+    module: nn.Module,
+    name: str,
+    einsum: str,
+    x: Float[Array, "..."],
+    sizes: dict[str, int],
+    axes: dict[str, str],
+    bias: bool = False,
+    stacked: str = "",
+) -> Float[Array, "..."]:
+  """x through a kernel of the module: every linear map of a decoder.
+
+  Args:
+    module: owns the parameters `name` and, with a bias, `name`_bias.
+    name: of the map.
+    einsum: of x and the kernel, in letters of `sizes`.
+    x: what to map.
+    sizes: size of every letter of the kernel.
+    axes: logical axis of every letter of the kernel.
+    bias: whether to add one, over the kernel's letters that stay.
+    stacked: letters that number separate kernels (experts).
+  """
+  kernel_letters, out = einsum.split(",")[1].split("->")
+
+  def places(wanted):
+    return tuple(i for i, a in enumerate(kernel_letters) if wanted(a))
+
+  def parameter(name, init, letters):
+    shape = tuple(sizes[a] for a in letters)
+    return module.param(name, init, shape, jnp.float32).astype(x.dtype)
+
+  init = kernel_init(
+      places(lambda a: a not in out and a not in stacked),
+      places(lambda a: a in out and a not in stacked),
+      tuple(axes[a] for a in kernel_letters),
+      places(lambda a: a in stacked),
+  )
+  y = jnp.einsum(einsum, x, parameter(name, init, kernel_letters))
+  if bias:
+    kept = [a for a in kernel_letters if a in out]
+    init = nn.initializers.zeros
+    init = nn.with_logical_partitioning(init, tuple(axes[a] for a in kept))
+    y = y + parameter(f"{name}_bias", init, kept)
+  return y
+
+
 class RMSNorm(nn.Module):
-  """Root-mean-square norm (Zhang and Sennrich 2019), in float32."""
+  """Root-mean-square norm (Zhang and Sennrich 2019), in float32.
+
+  Attributes:
+    eps: added to the mean square.
+    offset: added to the scale (1 in Gemma, whose scales are around 0).
+    axis: logical axis of the scale.
+  """
 
   eps: float
+  offset: float = 0.0
+  axis: str = "embed"
 
   @nn.compact
-  def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-    ones = nn.with_logical_partitioning(nn.initializers.ones, ("embed",))
-    scale = self.param("scale", ones, (x.shape[-1],), jnp.float32)
+  def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+    init = nn.initializers.constant(1 - self.offset)
+    init = nn.with_logical_partitioning(init, (self.axis,))
+    scale = self.param("scale", init, (x.shape[-1],), jnp.float32)
+    if self.offset:
+      scale = scale + self.offset
     wide = x.astype(jnp.float32)
     mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
     return (wide * jax.lax.rsqrt(mean_square + self.eps) * scale).astype(
@@ -69,8 +132,35 @@ class RMSNorm(nn.Module):
     )
 
 
+class LayerNorm(nn.Module):
+  """Layer norm with a bias (Ba et al. 2016), in float32."""
+
+  eps: float
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+    def vector(name, init):
+      init = nn.with_logical_partitioning(init, ("embed",))
+      return self.param(name, init, (x.shape[-1],), jnp.float32)
+
+    scale = vector("scale", nn.initializers.ones)
+    bias = vector("bias", nn.initializers.zeros)
+    wide = x.astype(jnp.float32)
+    wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+    wide = wide * jax.lax.rsqrt(variance + self.eps)
+    return (wide * scale + bias).astype(x.dtype)
+
+
+def norm(config: DecoderConfig, name: str, axis: str = "embed") -> nn.Module:
+  """The norm that the config asks for."""
+  if config.norm == "layer":
+    return LayerNorm(config.norm_eps, name=name)
+  return RMSNorm(config.norm_eps, float(config.norm_offset), axis, name=name)
+
+
 class Attention(nn.Module):
-  """Grouped-query attention (Ainslie et al. 2023) with rotary positions."""
+  """Grouped-query attention (Ainslie et al. 2023)."""
 
   config: DecoderConfig
 
@@ -78,84 +168,126 @@ class Attention(nn.Module):
   def __call__(
       self,
       x: Float[Array, "B T D"],
-      positions: Int[Array, "B T"],
-      visible: Bool[Array, "B T S"],
+      rows: Rows,
+      windowed: Bool[Array, ""] | bool = True,
       cache: KVCache | None = None,
       layer: Int[Array, ""] | int = 0,
   ) -> tuple[Float[Array, "B T D"], KVCache | None]:
-    """Attends to the row itself (S = T), or to its layer of the cache."""
+    """Attends to the row itself (S = T), or to its layer of the cache.
+
+    Args:
+      x: the residual stream, normed.
+      rows: where its tokens stand.
+      windowed: whether this layer has the config's window.
+      cache: of all layers. Tokens that are no padding are written to it.
+      layer: which of the cache's layers is this one's.
+    """
     c = self.config
-    d, n, k, h = c.embed_dim, c.num_heads, c.num_kv_heads, c.head_dim
+    sizes = {
+        "D": c.embed_dim, "N": c.num_heads, "K": c.num_kv_heads,
+        "H": c.head_dim,
+    }
+    axes = {"D": "embed", "N": "heads", "K": "kv_heads", "H": "kv"}
 
-    def kernel(name, shape, axes, in_axis=0, out_axis=(1, 2)):
-      init = kernel_init(in_axis, out_axis, axes)
-      return self.param(name, init, shape, jnp.float32).astype(x.dtype)
-
-    wq = kernel("query", (d, n, h), ("embed", "heads", "kv"))
-    wk = kernel("key", (d, k, h), ("embed", "kv_heads", "kv"))
-    wv = kernel("value", (d, k, h), ("embed", "kv_heads", "kv"))
-    wo = kernel("out", (n, h, d), ("heads", "kv", "embed"), (0, 1), 2)
-
-    queries = rotate(
-        jnp.einsum("BTD,DNH->BTNH", x, wq), positions, c.rope_base
-    )
-    keys = rotate(jnp.einsum("BTD,DKH->BTKH", x, wk), positions, c.rope_base)
-    values = jnp.einsum("BTD,DKH->BTKH", x, wv)
-    if cache is not None:
-      rows = jnp.arange(x.shape[0])[:, None]
-      # Written in place: the loop over layers carries the whole cache, because
-      # handing each layer its part would copy all of it at every token.
-      place = (layer, rows, positions)
-      cache = KVCache(
-          cache.keys.at[place].set(keys.astype(cache.keys.dtype)),
-          cache.values.at[place].set(values.astype(cache.values.dtype)),
+    def heads(name, letter):
+      einsum = f"BTD,D{letter}H->BT{letter}H"
+      y = linear(self, name, einsum, x, sizes, axes, c.qkv_bias)
+      return nn.with_logical_constraint(
+          y, ("batch", "length", axes[letter], "kv")
       )
-      keys, values = (a[layer].astype(x.dtype) for a in cache)
 
-    batch, length = x.shape[:2]
-    grouped = queries.reshape(batch, length, k, n // k, h) * h**-0.5
-    scores = jnp.einsum("BTKGH,BSKH->BKGTS", grouped, keys)
-    scores = jnp.where(
-        visible[:, None, None], scores.astype(jnp.float32), _NEGATIVE
+    query, key = heads("query", "N"), heads("key", "K")
+    value = heads("value", "K")
+    if c.qk_norm:
+      query = norm(c, "query_norm", "kv")(query)
+      key = norm(c, "key_norm", "kv")(key)
+    if c.position == "rope":
+      query, key = self._rotate((query, key), rows, windowed)
+
+    if cache is None:
+      seen = {
+          "key_positions": rows.positions,
+          "query_segments": rows.segment_ids,
+          "key_segments": rows.segment_ids,
+      }
+    else:
+      cache = _write(cache, layer, rows, key, value)
+      key, value = (a[layer].astype(x.dtype) for a in cache)
+      slots = jnp.arange(key.shape[1])
+      seen = {"key_positions": jnp.broadcast_to(slots, key.shape[:2])}
+    bias = None
+    if c.position == "alibi":
+      bias = positions_lib.alibi_bias(c.num_heads)
+    mixed = attend(
+        query, key, value, query_positions=rows.positions, **seen,
+        window=_select(windowed, c.window, _EVERYTHING),
+        window_values=(c.window, _EVERYTHING) if c.windowed_layers else None,
+        softcap=c.attention_softcap, bias=bias, scale=c.attention_scale,
     )
-    weights = jax.nn.softmax(scores, axis=-1).astype(x.dtype)
-    mixed = jnp.einsum("BKGTS,BSKH->BTKGH", weights, values)
-    mixed = mixed.reshape(batch, length, n, h)
-    return jnp.einsum("BTNH,NHD->BTD", mixed, wo), cache
+    mixed = nn.with_logical_constraint(
+        mixed, ("batch", "length", "heads", "kv")
+    )
+    out = linear(self, "out", "BTNH,NHD->BTD", mixed, sizes, axes, c.out_bias)
+    return out, cache
+
+  def _rotate(self, pair, rows, windowed):
+    c, scaling = self.config, self.config.rope_scaling
+    frequency = positions_lib.frequencies(c, c.rope_base, scaling, rows.lengths)
+    if c.local_rope_base is not None:
+      local = positions_lib.frequencies(c, c.local_rope_base)
+      frequency = _select(windowed, local, frequency)
+    factor = 1.0 if scaling is None else scaling.attention_factor
+    return (
+        positions_lib.rotate(x, rows.positions, frequency, factor)
+        for x in pair
+    )
 
 
-class GatedMLP(nn.Module):
-  """SwiGLU (Shazeer 2020)."""
+def _select(windowed, local, everywhere):
+  """What a layer with the window has, or one without; None if none has it."""
+  if local is None:
+    return None
+  if isinstance(windowed, bool):
+    return local if windowed else everywhere
+  return jnp.where(windowed, local, everywhere)
+
+
+def _write(cache: KVCache, layer, rows: Rows, key, value) -> KVCache:
+  """The cache with these keys and values at their positions.
+
+  Written in place: the loop over layers carries the whole cache, because
+  handing each layer its part would copy all of it at every token.
+  """
+  slots = rows.positions
+  if rows.segment_ids is not None:  # padding goes to no slot
+    slots = jnp.where(rows.segment_ids == 0, cache.keys.shape[-3], slots)
+  place = (layer, jnp.arange(key.shape[0])[:, None], slots)
+  return KVCache(
+      cache.keys.at[place].set(key.astype(cache.keys.dtype), mode="drop"),
+      cache.values.at[place].set(value.astype(cache.values.dtype), mode="drop"),
+  )
+
+
+class MLP(nn.Module):
+  """Two linear maps and an activation, or its gated form (Shazeer 2020)."""
 
   config: DecoderConfig
 
   @nn.compact
   def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
     c = self.config
-    into, out = ("embed", "mlp"), ("mlp", "embed")
-    shape = (c.embed_dim, c.mlp_dim)
-    gate = self.param("gate", kernel_init(0, 1, into), shape, jnp.float32)
-    up = self.param("up", kernel_init(0, 1, into), shape, jnp.float32)
-    down = self.param("down", kernel_init(0, 1, out), shape[::-1], jnp.float32)
-    gate, up, down = (w.astype(x.dtype) for w in (gate, up, down))
-    hidden = nn.silu(jnp.einsum("BTD,DF->BTF", x, gate))
-    hidden = hidden * jnp.einsum("BTD,DF->BTF", x, up)
-    return jnp.einsum("BTF,FD->BTD", hidden, down)
+    sizes = {"D": c.embed_dim, "F": c.mlp_dim}
+    axes = {"D": "embed", "F": "mlp"}
 
+    def into(name):
+      y = linear(self, name, "BTD,DF->BTF", x, sizes, axes, c.mlp_bias)
+      return nn.with_logical_constraint(y, ("batch", "length", "mlp"))
 
-class Block(nn.Module):
-  """Pre-norm attention and MLP; carries x through a scan over layers."""
-
-  config: DecoderConfig
-
-  @nn.compact
-  def __call__(self, carry, layer, positions, visible):
-    x, cache = carry
-    eps = self.config.norm_eps
-    attended, cache = Attention(self.config, name="attention")(
-        RMSNorm(eps, name="attention_norm")(x), positions, visible, cache, layer
+    activation = ACTIVATIONS[c.activation]
+    if c.gated_mlp:
+      hidden = activation(into("gate")) * into("up")
+    else:
+      hidden = activation(into("up"))
+    return linear(
+        self, "down", "BTF,FD->BTD", hidden, sizes, axes, c.mlp_bias
     )
-    x = x + attended
-    x = x + GatedMLP(self.config, name="mlp")(RMSNorm(eps, name="mlp_norm")(x))
-    x = nn.with_logical_constraint(x, ("batch", "length", "embed"))
-    return (x, cache), None

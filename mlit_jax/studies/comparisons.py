@@ -9,7 +9,7 @@ from mlit_jax.data import sources
 from mlit_jax.data.pocket import text
 from mlit_jax.errors import UsageError
 from mlit_jax.judging import gate as gate_lib
-from mlit_jax.judging import judges, protocols
+from mlit_jax.judging import judges, protocols, reference
 
 JUDGMENTS = "judgments.jsonl"
 REFERENCE_NOTE = (
@@ -38,7 +38,7 @@ def check_judge(spec: str) -> None:
 def make_judge(spec: str, languages: tuple[str, ...]) -> judges.Judge:
   """The judge of a specification; UsageError if there is none."""
   check_judge(spec)
-  return judges.ReferenceJudge(pocket_gate(languages), languages)
+  return reference.ReferenceJudge(pocket_gate(languages), languages)
 
 
 def judge_languages(
@@ -64,13 +64,14 @@ def judge_languages(
   judgments = []
   for lang, path in opponents.items():
     theirs = records.read_records(path, records.Response)
-    judgments += protocols.side_by_side(
+    judgments += protocols.judge(
+        protocols.SIDE_BY_SIDE,
         judge,
         spec,
         [p for p in prompts if p.lang == lang],
         [r for r in ours if r.lang == lang],
         [r for r in theirs if r.lang == lang],
-        gate,
-        candidates,
+        gate=gate,
+        candidates=candidates,
     )
   records.write_records(directory / JUDGMENTS, judgments)

@@ -13,7 +13,8 @@ from typing import Any
 
 from mlit_jax import languages as languages_lib
 from mlit_jax import records
-from mlit_jax.data import recipes, sources
+from mlit_jax.data import counts as counts_lib
+from mlit_jax.data import sources
 from mlit_jax.data.pocket import items, world
 from mlit_jax.errors import UsageError
 from mlit_jax.studies import comparisons, steps
@@ -58,17 +59,17 @@ def systems(config) -> list[System]:
   total, languages = config.num_examples, tuple(config.languages)
   found = [System(BASE, "base", {})]
   for lang in languages:
-    counts = recipes.monolingual_counts(lang, total)
+    counts = {lang: total}
     found.append(System(mono(lang), "monolingual", counts, lang))
   if config.main_language in languages:
     for percent in config.percents:
-      counts = recipes.percent_counts(
+      counts = counts_lib.percent(
           languages, percent, total, config.main_language
       )
       name = f"p{percent:g}"
       found.append(System(name, "mixture", counts, percent=percent))
   for lang in languages:
-    counts = recipes.monolingual_counts(lang, total)
+    counts = {lang: total}
     found.append(System(f"control-{lang}", "control", counts, lang))
   return found
 
@@ -146,6 +147,7 @@ def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
           ),
           {"config": plain, "preset": preset},
           ("vocabulary", *trained, *answers, *verdicts),
+          (pinch_results.RESULTS, pinch_results.ANSWERS),
       )
   )
   graph_steps.append(
@@ -154,6 +156,7 @@ def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
           lambda place, show: _report(workdir),
           {},
           (RESULTS_STEP,),
+          ("report.html",),
       )
   )
   return graph_steps
@@ -171,7 +174,12 @@ def _vocabulary_step(config) -> Step:
       lambda place, show: steps.train_vocabulary(
           place.directory, languages, size
       ),
-      {"languages": languages, "vocab_size": size},
+      # Everything else needs the vocabulary, and so depends on the world too.
+      {
+          "languages": languages,
+          "vocab_size": size,
+          "world": world.digest(languages),
+      },
   )
 
 

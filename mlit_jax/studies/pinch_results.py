@@ -12,7 +12,7 @@ from mlit_jax import records
 from mlit_jax.analysis import judgments as judgments_lib
 from mlit_jax.analysis import statistics
 from mlit_jax.data import tokenizers
-from mlit_jax.judging import protocols
+from mlit_jax.judging import pairs as pairs_lib
 from mlit_jax.studies import comparisons, pinch, steps
 from mlit_jax.studies.study import Place
 
@@ -279,7 +279,7 @@ def _pair_values(judgments) -> tuple[list[str], list[float]]:
     groups[j.lang].append(j)
   ids, values = [], []
   for group in groups.values():
-    for pair in protocols.pair_up(group):
+    for pair in pairs_lib.pair_up(group):
       if not pair.failed:
         ids.append(pair.ab.id)
         values.append(pair.value)

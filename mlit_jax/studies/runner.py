@@ -14,11 +14,12 @@ import pathlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from mlit_jax import records
 from mlit_jax.errors import UsageError
 from mlit_jax.studies import study as study_lib
+from mlit_jax.studies import workers
 from mlit_jax.studies.progress import Progress
 
 STUDY, TIMINGS, LOCK, STEPS = "study.json", "timings.json", ".lock", "steps"
@@ -27,7 +28,7 @@ _MAX_NAMED = 3
 
 
 class Workdir:
-  """A study's working directory, locked while it is in use."""
+  """A study's working directory, locked until it is closed."""
 
   def __init__(
       self,
@@ -70,13 +71,20 @@ class Workdir:
           f"{path}: another mlit is working there; wait for it or choose"
           " another --workdir"
       ) from None
+    workers.check_none_left(self.path)
     records.write_json(self.path / STUDY, self._identity)
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *exception) -> None:
+    self._lock.close()
 
   def _check_ours(self, update: bool) -> None:
     marker = self.path / STUDY
     if not marker.exists():
       # A run killed before its first word leaves nothing but the lock.
-      if {p.name for p in self.path.iterdir()} - {LOCK}:
+      if {p.name for p in self.path.iterdir()} - {LOCK, workers.LOCK}:
         raise UsageError(
             f"{self.path}: holds files but no {STUDY}, so it is not a study's;"
             " choose an empty --workdir"
@@ -116,40 +124,92 @@ class Workdir:
 
 
 def run(
-    steps: Sequence[study_lib.Step], workdir: Workdir, progress: Progress
+    steps: Sequence[study_lib.Step],
+    workdir: Workdir,
+    progress: Progress,
+    pool: workers.Pool | None = None,
 ) -> int:
-  """Does what is not done yet, in order.
+  """Does what is not done yet.
 
   Args:
     steps: the graph, each step after those it needs.
     workdir: where.
     progress: shows what happens.
+    pool: does steps that are ready together; a step that is ready alone is
+      done here, with all cores. None: all are done here, one by one.
 
   Returns:
     The number of steps done now (the others had been done before).
   """
-  wanted = study_lib.hashes(steps)
-  timings = _read_timings(workdir.path / TIMINGS)
-  count = 0
-  for number, step in enumerate(steps, start=1):
-    directory = workdir.steps / step.name
-    if _read_hash(directory / _DONE) == wanted[step.name]:
-      progress.skipped(number, len(steps), step.name)
-      continue
-    if _read_hash(directory / _STARTED) != wanted[step.name]:
-      shutil.rmtree(directory, ignore_errors=True)
-    mark = {"hash": wanted[step.name]}
-    records.write_json(directory / _STARTED, mark)
-    progress.started(number, len(steps), step.name)
+  work = _Work(steps, workdir, progress)
+  try:
+    while work.open:
+      ready = work.ready()
+      if pool is None or (len(ready) == 1 and not pool.running):
+        if pool is not None:
+          pool.close()  # what it holds in memory is not needed now
+        work.do(ready[0])
+        continue
+      for step in ready[: pool.free]:
+        work.start(step)
+        pool.submit(step.name)
+      for name, seconds in pool.wait(progress.show):
+        work.finish(name, seconds)
+  finally:
+    if pool is not None:
+      pool.close()
+  return work.count
+
+
+class _Work:
+  """What is open, running and done."""
+
+  def __init__(self, steps, workdir: Workdir, progress: Progress):
+    self._workdir, self._progress = workdir, progress
+    self._wanted = study_lib.hashes(steps)
+    self._timings = _read_timings(workdir.path / TIMINGS)
+    done = status(steps, workdir.path)
+    self.open = {step.name: step for step in steps if not done[step.name]}
+    self._running: set[str] = set()
+    self.count = 0
+    progress.begin(len(steps), len(steps) - len(self.open))
+
+  def ready(self) -> list[study_lib.Step]:
+    """Steps not begun whose needs are met, in the graph's order."""
+    return [
+        step for step in self.open.values()
+        if step.name not in self._running
+        and not any(need in self.open for need in step.needs)
+    ]
+
+  def start(self, step: study_lib.Step) -> study_lib.Place:
+    place = study_lib.Place(
+        self._workdir.steps / step.name, self._workdir.steps
+    )
+    mark = self._wanted[step.name]
+    if _read_hash(place.directory / _STARTED) != mark:
+      shutil.rmtree(place.directory, ignore_errors=True)
+    (place.directory / _DONE).unlink(missing_ok=True)
+    records.write_json(place.directory / _STARTED, {"hash": mark})
+    self._running.add(step.name)
+    self._progress.started(step.name)
+    return place
+
+  def do(self, step: study_lib.Step) -> None:
+    place = self.start(step)
     began = time.monotonic()
-    step.work(study_lib.Place(directory, workdir.steps), progress.show)
-    seconds = time.monotonic() - began
-    records.write_json(directory / _DONE, mark)
-    timings[step.name] = round(seconds, 2)
-    records.write_json(workdir.path / TIMINGS, timings)
-    progress.finished(seconds)
-    count += 1
-  return count
+    step.work(place, lambda text: self._progress.show(step.name, text))
+    self.finish(step.name, time.monotonic() - began)
+
+  def finish(self, name: str, seconds: float) -> None:
+    mark = {"hash": self._wanted[name]}
+    records.write_json(self._workdir.steps / name / _DONE, mark)
+    self._timings[name] = round(seconds, 2)
+    records.write_json(self._workdir.path / TIMINGS, self._timings)
+    self._running.discard(name)
+    del self.open[name]
+    self._progress.finished(name, seconds)
+    self.count += 1
 
 
 def status(
@@ -158,8 +218,11 @@ def status(
   """Step name -> whether it is done."""
   wanted = study_lib.hashes(steps)
   return {
-      name: _read_hash(workdir / STEPS / name / _DONE) == wanted[name]
-      for name in wanted
+      step.name: (
+          _read_hash(workdir / STEPS / step.name / _DONE) == wanted[step.name]
+          and all((workdir / path).exists() for path in step.leaves)
+      )
+      for step in steps
   }
 
 

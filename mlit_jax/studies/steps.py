@@ -54,7 +54,7 @@ def build_documents(
       "recipe": {"shares": dict(shares), "documents": total}, "seed": seed,
   }
   build.build(
-      directory.name, examples, _tokenizer(vocabulary), directory,
+      directory.name, examples, tokenizers.load(vocabulary), directory,
       origin=origin,
   )
 
@@ -73,20 +73,12 @@ def build_instructions(
   from mlit_jax.data import build, tasks
 
   source = sources.pocket_instructions(tuple(counts), "train")
-  ids = sorted({id_ for id_, _ in source})
-  manifest = recipes.partition(ids, counts, main, seed)
+  pool = {lang: [i for i, at in source if at == lang] for lang in counts}
+  manifest = recipes.partition(pool, counts, main, seed)
   if shuffle_responses:
-    manifest = recipes.shuffle_responses(manifest, seed)
-  records.write_json(
-      directory / "manifest.json",
-      {
-          "design": manifest.design,
-          "seed": seed,
-          "hash": manifest.hash,
-          "counts": manifest.counts,
-          "rows": [[r.id, r.lang, r.response_id] for r in manifest.rows],
-      },
-  )
+    texts = {key: row.response for key, row in source.items()}
+    manifest = recipes.shuffle_responses(manifest, seed, texts)
+  manifest.write(directory)
   examples = tasks.instruction_examples(
       manifest, source, templates.get(template)
   )
@@ -98,7 +90,7 @@ def build_instructions(
       "template": template,
   }
   build.build(
-      directory.name, examples, _tokenizer(vocabulary), directory,
+      directory.name, examples, tokenizers.load(vocabulary), directory,
       origin=origin,
   )
 
@@ -133,7 +125,7 @@ def train(
   from mlit_jax.studies import session
   from mlit_jax.training.optimizer import OptimizerConfig
 
-  tokenizer = _tokenizer(vocabulary)
+  tokenizer = tokenizers.SentencePieceTokenizer.from_directory(vocabulary)
   config = DecoderConfig(vocab_size=tokenizer.vocab_size, **model)
   trainer = session.trainer(config, OptimizerConfig(**options["optimizer"]))
   if base is None:
@@ -203,23 +195,17 @@ def decode(
     show: shows the progress.
   """
   from mlit_jax.decoding.engine import Request
-  from mlit_jax.models.interchange import huggingface
-  from mlit_jax.studies import session
+  from mlit_jax.studies.answering import Answerer
 
-  tokenizer = tokenizers.SentencePieceTokenizer.from_directory(model)
-  config, params = huggingface.load(model)
-  engine = session.engine(config, tokenizer.eos_id, batch_size)
-  form = templates.get(template)
+  answerer = Answerer(model, template, batch_size)
   requests = [
       Request(
-          f"{p.lang}:{p.id}",
-          tuple(templates.encode_prompt(tokenizer, form, p.messages)),
-          max_new_tokens,
+          f"{p.lang}:{p.id}", answerer.encode(p.messages), max_new_tokens
       )
       for p in prompts
   ]
   results = {}
-  for result in engine.generate(params, requests):
+  for result in answerer.generate(requests):
     results[result.id] = result
     show(f"{len(results)}/{len(requests)} answers")
   responses = []
@@ -230,16 +216,12 @@ def decode(
             id=prompt.id,
             lang=prompt.lang,
             model=name,
-            response=tokenizer.decode(result.tokens),
+            response=answerer.read(result),
             finish_reason=result.finish_reason,
             num_tokens=result.num_tokens,
         )
     )
   records.write_records(output, responses)
-
-
-def _tokenizer(directory: pathlib.Path) -> tokenizers.SentencePieceTokenizer:
-  return tokenizers.SentencePieceTokenizer.from_directory(directory)
 
 
 def _leaves(params) -> list:

@@ -37,12 +37,15 @@ class Step:
     work: does it; called with the place and a function that shows progress.
     params: what decides the result besides the needs, as JSON values.
     needs: names of the steps whose results it reads.
+    leaves: what it makes outside its directory, relative to the working
+      directory; where one is gone, the step is not done.
   """
 
   name: str
   work: Callable[[Place, Callable[[str], None]], None]
   params: Mapping[str, Any]
   needs: tuple[str, ...] = ()
+  leaves: tuple[str, ...] = ()
 
 
 def hashes(steps: Sequence[Step]) -> dict[str, str]:

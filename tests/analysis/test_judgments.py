@@ -9,7 +9,7 @@ import pytest
 from mlit_jax import records
 from mlit_jax.analysis import judgments as judgments_lib
 from mlit_jax.judging import gate as gate_lib
-from mlit_jax.judging import judges, protocols
+from mlit_jax.judging import judges, protocols, reference
 
 GATE = gate_lib.LexiconGate.from_text({
     "en": ["the dog is a mammal", "the cat sleeps here"],
@@ -94,9 +94,10 @@ def test_failures_are_counted_and_never_imputed():
 
 class _AlwaysFirst:
   name = "always first"
+  reads_prompt = False
 
   def judge(self, requests):
-    return ["[[A]]" for _ in requests]
+    return [judges.Reply("[[A]]") for _ in requests]
 
 
 def _system(name, seed):
@@ -123,11 +124,14 @@ def _prompts():
 
 
 def _compare(judge, a, b):
-  return protocols.side_by_side(judge, "j", _prompts(), a, b, GATE, LANGS)
+  return protocols.judge(
+      protocols.SIDE_BY_SIDE, judge, "j", _prompts(), a, b,
+      gate=GATE, candidates=LANGS,
+  )
 
 
 def test_swapping_the_systems_mirrors_everything():
-  judge = judges.ReferenceJudge(GATE, LANGS)
+  judge = reference.ReferenceJudge(GATE, LANGS)
   a, b = _system("A", 1), _system("B", 2)
   summary = judgments_lib.summarise(_compare(judge, a, b))
   mirrored = judgments_lib.summarise(_compare(judge, b, a))
@@ -148,7 +152,7 @@ def test_swapping_the_systems_mirrors_everything():
 
 
 def test_reference_judge_has_no_position():
-  judge = judges.ReferenceJudge(GATE, LANGS)
+  judge = reference.ReferenceJudge(GATE, LANGS)
   rows = _compare(judge, _system("A", 3), _system("B", 4))
   overall = judgments_lib.summarise(rows)["overall"]
   assert (overall["flip_rate"], overall["first_position_rate"]) == (0.0, 0.5)
@@ -168,7 +172,7 @@ def test_a_judge_that_prefers_the_first_gives_all_ties():
 
 
 def test_summary_does_not_depend_on_the_order_of_rows():
-  judge = judges.ReferenceJudge(GATE, LANGS)
+  judge = reference.ReferenceJudge(GATE, LANGS)
   rows = _compare(judge, _system("A", 1), _system("B", 2))
   shuffled = rows[:]
   random.Random(0).shuffle(shuffled)

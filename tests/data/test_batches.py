@@ -50,7 +50,7 @@ def _examples_of(batch):
 
 
 def _expected(directory):
-  for example in token_file.read_examples(directory):
+  for example in token_file.TokenFile(directory):
     tokens, mask = example.tokens.tolist(), example.loss_mask
     yield (
         tuple(tokens[:-1]),
@@ -91,7 +91,7 @@ def test_packing_respects_both_limits_and_uses_every_index_once():
 
 
 def test_an_example_that_is_too_long_is_named(directory):
-  longest = max(len(e.tokens) for e in token_file.read_examples(directory)) - 1
+  longest = max(len(e.tokens) for e in token_file.TokenFile(directory)) - 1
   with pytest.raises(token_file.DataError) as e:
     batches.PackedRows(directory, longest - 1, SIZE)
   assert str(e.value) == (
@@ -170,7 +170,7 @@ def test_an_epochs_end_is_filled_with_rows_of_no_weight(directory):
 
 
 def test_the_density(directory, rows):
-  used = sum(len(e.tokens) - 1 for e in token_file.read_examples(directory))
+  used = sum(len(e.tokens) - 1 for e in token_file.TokenFile(directory))
   assert rows.density == used / (len(rows) * ROW)
   assert rows.density > 0.6
 
@@ -221,9 +221,67 @@ def test_a_saved_place_continues_exactly(directory, taken):
 def test_a_missing_or_truncated_file(tmp_path, directory):
   with pytest.raises(token_file.DataError, match=r"json: cannot be read"):
     batches.PackedRows(tmp_path, ROW, SIZE)
-  for name in ("build.json", "tokens.array_record"):
+  for name in ("build.json", token_file.shard_name(0, 1)):
     (tmp_path / name).write_bytes((directory / name).read_bytes())
-  path = tmp_path / "tokens.array_record"
+  path = tmp_path / token_file.shard_name(0, 1)
   path.write_bytes(path.read_bytes()[:-1])
   with pytest.raises(token_file.DataError, match="damaged or cut off"):
     batches.PackedRows(tmp_path, ROW, SIZE)
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 3, 6])
+def test_hosts_share_out_every_batch(directory, hosts):
+  size = 6
+  rows = batches.PackedRows(directory, ROW, size, LOSS)
+  whole = list(batches.batches(rows, size, seed=1, epochs=2))
+  shared = [
+      list(batches.batches(
+          rows, size, seed=1, epochs=2, host=(index, hosts)
+      ))
+      for index in range(hosts)
+  ]
+  assert {len(s) for s in shared} == {len(whole)}
+  for step, batch in enumerate(whole):
+    got = np.concatenate([s[step]["inputs"] for s in shared])
+    assert sorted(map(tuple, got)) == sorted(map(tuple, batch["inputs"]))
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 3), (3, 1), (6, 2)])
+def test_the_number_of_hosts_may_change_at_a_resume(directory, before, after):
+  size = 6
+  rows = batches.PackedRows(directory, ROW, size, LOSS)
+
+  def iterators(hosts):
+    return [
+        iter(batches.batches(
+            rows, size, seed=1, epochs=2, host=(index, hosts)
+        ))
+        for index in range(hosts)
+    ]
+
+  first = iterators(before)
+  seen = [next(it)["inputs"] for _ in range(5) for it in first]
+  state = json.loads(json.dumps(first[-1].get_state(), default=int))
+  second = iterators(after)
+  for it in second:
+    it.set_state(state)
+  seen += [batch["inputs"] for it in second for batch in it]
+  found = collections.Counter(map(tuple, np.concatenate(seen)))
+  whole = [b["inputs"] for b in batches.batches(rows, size, seed=1, epochs=2)]
+  assert found == collections.Counter(map(tuple, np.concatenate(whole)))
+
+
+def test_hosts_must_divide_the_batch(directory):
+  rows = batches.PackedRows(directory, ROW, 4, LOSS)
+  with pytest.raises(token_file.DataError, match="shared by 3 hosts"):
+    batches.batches(rows, 4, seed=0, epochs=1, host=(0, 3))
+
+
+def test_tokens_past_memory_lie_in_a_file(directory, monkeypatch):
+  before = [e.to_bytes() for e in token_file.TokenFile(directory)]
+  monkeypatch.setattr(token_file, "_IN_MEMORY", 16)
+  found = token_file.TokenFile(directory)
+  assert isinstance(found._tokens, np.memmap)
+  assert [e.to_bytes() for e in found] == before
+  with pytest.raises(IndexError):
+    found[len(found)]

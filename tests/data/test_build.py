@@ -27,7 +27,7 @@ def built(tmp_path, tokenizer):
 
 
 def test_an_example_is_begin_prompt_answer_end(built, tokenizer):
-  found = token_file.read_examples(built[0])
+  found = token_file.TokenFile(built[0])
   assert [(e.id, e.lang) for e in found] == (
       [("a", "en"), ("b", "zh"), ("b", "en")]
   )
@@ -42,7 +42,7 @@ def test_an_example_is_begin_prompt_answer_end(built, tokenizer):
 
 
 def test_running_text_is_learnt_but_for_the_begin_token(built):
-  text = token_file.read_examples(built[0])[1]
+  text = token_file.TokenFile(built[0])[1]
   assert text.loss_mask[0] == 0
   assert text.loss_mask[1:].all()
 
@@ -66,6 +66,7 @@ def test_the_summary_counts(built, tokenizer):
               "characters": 8 + 9 + 7 + 10,
               "words": 4 + 6,
               "tokens_per_word": round(english / 10, 3),
+              "tokens_per_character": round(english / 34, 3),
           },
           "zh": {
               "examples": 1,
@@ -74,6 +75,7 @@ def test_the_summary_counts(built, tokenizer):
               "characters": 9,
               "words": 1,
               "tokens_per_word": float(a1 + 2),
+              "tokens_per_character": round((a1 + 2) / 9, 3),
           },
       },
       "total": {
@@ -83,14 +85,18 @@ def test_the_summary_counts(built, tokenizer):
           "characters": 34 + 9,
           "words": 11,
       },
-      "tokens_sha256": summary["tokens_sha256"],
+      "shards": summary["shards"],
       "vocab_size": 2000,
       "pad_id": 0,
   }
   assert token_file.read_summary(directory) == summary
-  found = token_file.read_examples(directory)
+  found = token_file.TokenFile(directory)
   data = b"".join(example.to_bytes() for example in found)
-  assert summary["tokens_sha256"] == hashlib.sha256(data).hexdigest()
+  assert summary["shards"] == [{
+      "file": "tokens-00000-of-00001.array_record",
+      "examples": 3,
+      "sha256": hashlib.sha256(data).hexdigest(),
+  }]
 
 
 def test_the_hash_is_the_same_in_two_builds(built, tmp_path, tokenizer):
@@ -98,8 +104,9 @@ def test_the_hash_is_the_same_in_two_builds(built, tmp_path, tokenizer):
   again = build.build(
       "build_again", EXAMPLES, tokenizer, tmp_path / "again", origin=ORIGIN
   )
-  assert again["tokens_sha256"] == summary["tokens_sha256"]
-  files = [d / token_file.TOKENS for d in (directory, tmp_path / "again")]
+  assert again["shards"] == summary["shards"]
+  name = token_file.shard_name(0, 1)
+  files = [d / name for d in (directory, tmp_path / "again")]
   assert files[0].read_bytes() == files[1].read_bytes()
   for changed in (
       EXAMPLES[::-1],
@@ -110,15 +117,15 @@ def test_the_hash_is_the_same_in_two_builds(built, tmp_path, tokenizer):
     other = build.build(
         "build_other", changed, tokenizer, tmp_path / "other", origin=ORIGIN
     )
-    assert other["tokens_sha256"] != summary["tokens_sha256"]
+    assert other["shards"][0]["sha256"] != summary["shards"][0]["sha256"]
 
 
 def test_a_build_replaces_the_one_before(built, tokenizer):
   directory, _ = built
   build.build("build_1", EXAMPLES[:1], tokenizer, directory, origin={})
-  assert [e.id for e in token_file.read_examples(directory)] == ["a"]
+  assert [e.id for e in token_file.TokenFile(directory)] == ["a"]
   assert sorted(p.name for p in directory.iterdir()) == (
-      ["build.json", "tokens.array_record"]
+      ["build.json", "tokens-00000-of-00001.array_record"]
   )
 
 
@@ -133,7 +140,7 @@ class _Failing(tokenizers.SentencePieceTokenizer):
 
 def test_a_failed_build_leaves_the_old_one_whole(built, tokenizer):
   directory, summary = built
-  before = (directory / token_file.TOKENS).read_bytes()
+  before = (directory / token_file.shard_name(0, 1)).read_bytes()
   broken = [*EXAMPLES, {"id": "c", "lang": "en", "inputs": "no targets"}]
   with pytest.raises(KeyError, match="targets"):
     build.build("build_broken", broken, tokenizer, directory, origin={})
@@ -143,9 +150,117 @@ def test_a_failed_build_leaves_the_old_one_whole(built, tokenizer):
     build.build(
         "build_fails", broken, _Failing(tokenizer.model), directory, origin={}
     )
-  assert (directory / token_file.TOKENS).read_bytes() == before
+  assert (directory / token_file.shard_name(0, 1)).read_bytes() == before
   assert token_file.read_summary(directory) == summary
+  # What was done stays for the next try, which clears it away.
+  build.build("build_1", EXAMPLES[:1], tokenizer, directory, origin={})
   assert len(list(directory.iterdir())) == 2
+
+
+def _shards(directory):
+  files = sorted(directory.glob("tokens-*"))
+  return [f.name for f in files], [f.read_bytes() for f in files]
+
+
+MANY = [
+    {"id": f"{n}", "lang": ("en", "fi")[n % 2], "inputs": f"{n}?\n",
+     "targets": "yes " * (n % 7)}
+    for n in range(101)
+]
+
+
+def test_shards_hold_the_same_examples_in_order(tmp_path, tokenizer):
+  one = build.build("one", MANY, tokenizer, tmp_path / "1", origin={})
+  four = build.build(
+      "four", iter(MANY), tokenizer, tmp_path / "4", origin={}, shards=4
+  )
+  assert [s["examples"] for s in four["shards"]] == [25, 25, 25, 26]
+  assert _shards(tmp_path / "4")[0] == [
+      f"tokens-0000{n}-of-00004.array_record" for n in range(4)
+  ]
+  for key in ("languages", "total"):
+    assert one[key] == four[key]
+  files = [token_file.TokenFile(tmp_path / n) for n in "14"]
+  assert [e.to_bytes() for e in files[0]] == [e.to_bytes() for e in files[1]]
+  # Fewer shards than before: none of the old ones is left.
+  build.build("two", MANY, tokenizer, tmp_path / "4", origin={}, shards=2)
+  assert len(_shards(tmp_path / "4")[0]) == 2
+
+
+def test_processes_make_the_same_files(tmp_path, tokenizer):
+  build.build("here", MANY, tokenizer, tmp_path / "a", origin={}, shards=3)
+  build.build(
+      "there", MANY, tokenizer, tmp_path / "b", origin={}, shards=3,
+      run=build.in_processes(2),
+  )
+  assert _shards(tmp_path / "a") == _shards(tmp_path / "b")
+
+
+def test_a_killed_build_goes_on_where_it_was(tmp_path, tokenizer):
+  done = []
+
+  def first_two(work, shards):
+    for shard in shards[:2]:
+      work(shard)
+    raise KeyboardInterrupt
+
+  def rest(work, shards):
+    for shard in shards:
+      done.append(shard)
+      work(shard)
+
+  options = {"origin": {}, "shards": 4}
+  build.build("whole", MANY, tokenizer, tmp_path / "a", **options)
+  with pytest.raises(KeyboardInterrupt):
+    build.build(
+        "part", MANY, tokenizer, tmp_path / "b", **options, run=first_two
+    )
+  assert not (tmp_path / "b" / "build.json").exists()
+  build.build("part", MANY, tokenizer, tmp_path / "b", **options, run=rest)
+  assert done == [2, 3]
+  assert _shards(tmp_path / "a") == _shards(tmp_path / "b")
+  # Other examples: nothing of the first build is used.
+  with pytest.raises(KeyboardInterrupt):
+    build.build(
+        "part", MANY, tokenizer, tmp_path / "b", **options, run=first_two
+    )
+  done.clear()
+  build.build("part", MANY[1:], tokenizer, tmp_path / "b", **options, run=rest)
+  assert done == [0, 1, 2, 3]
+
+
+def test_long_examples_fail_or_are_counted(tmp_path, tokenizer):
+  text = "b c d e f g h i j"
+  long = {"id": "l", "lang": "fi", "inputs": "a\n", "targets": text}
+  examples = [*EXAMPLES, long]
+  size = len(tokenizer.encode("a\n") + tokenizer.encode(long["targets"])) + 2
+
+  def make(**options):
+    return build.build(
+        "long", examples, tokenizer, tmp_path, origin={}, **options
+    )
+
+  sizes = [len(e.tokens) for e in _built(make, tmp_path)]
+  assert sizes[-1] == size == max(sizes)
+  with pytest.raises(token_file.DataError, match=rf"'l' \[fi\] has {size} tok"):
+    make(max_length=size - 1)
+  summary = make(max_length=size - 3, too_long="truncate")
+  assert summary["languages"]["fi"]["truncated"] == 1
+  assert summary["total"]["examples"] == 4
+  cut = token_file.TokenFile(tmp_path)[3]
+  assert len(cut.tokens) == len(cut.loss_mask) == size - 3
+  assert tokenizer.eos_id not in cut.tokens
+  summary = make(max_length=size - 1, too_long="drop")
+  assert summary["total"]["dropped"] == 1
+  assert summary["total"]["examples"] == 3
+  assert "fi" not in {e.lang for e in token_file.TokenFile(tmp_path)}
+  with pytest.raises(token_file.DataError, match="too long and dropped"):
+    make(max_length=1, too_long="drop")
+
+
+def _built(make, directory):
+  make()
+  return list(token_file.TokenFile(directory))
 
 
 def test_no_examples(tmp_path, tokenizer):
@@ -170,12 +285,25 @@ def test_text_without_words_has_a_fertility(tmp_path, tokenizer):
   summary = build.build("build_empty", examples, tokenizer, tmp_path, origin={})
   assert summary["languages"]["en"] == {
       "examples": 1, "tokens": 2, "loss_tokens": 1, "characters": 0,
-      "words": 0, "tokens_per_word": 2.0,
+      "words": 0, "tokens_per_word": 2.0, "tokens_per_character": 2.0,
   }
-  (example,) = token_file.read_examples(tmp_path)
+  (example,) = token_file.TokenFile(tmp_path)
   assert np.array_equal(example.tokens, [1, 2])
 
 
 def test_build_json_is_readable(built):
   text = (built[0] / "build.json").read_text(encoding="utf-8")
   assert list(json.loads(text)) == sorted(json.loads(text))
+
+
+def test_texts_begin_as_the_tokenizer_begins_them(tmp_path):
+  # Bytes have no begin token; nothing foretells the first one of a text.
+  tokenizer = tokenizers.ByteTokenizer()
+  examples = [
+      {"id": "1", "lang": "en", "inputs": "a", "targets": "b"},
+      {"id": "2", "lang": "en", "inputs": "", "targets": "bc"},
+  ]
+  build.build("build_bytes", examples, tokenizer, tmp_path, origin={})
+  rows = list(token_file.TokenFile(tmp_path))
+  assert [r.tokens.tolist() for r in rows] == [[100, 101, 1], [101, 102, 1]]
+  assert [r.loss_mask.tolist() for r in rows] == [[0, 1, 1], [0, 1, 1]]

@@ -4,10 +4,11 @@ import collections
 
 import pytest
 import seqio
+import small_tokenizers
 import tensorflow as tf
 
 from mlit_jax import records
-from mlit_jax.data import recipes, sources, tasks, templates
+from mlit_jax.data import recipes, sources, tasks, templates, tokenizers
 
 TEXTS = ["", "Tere, maailm!", " 两只猫 ", "שלום\nعالم", "\U0001f600"]
 
@@ -71,6 +72,64 @@ def test_the_vocabulary_round_trips_inside_tensorflow(tokenizer, text):
   assert ids.tolist() == tokenizer.encode(text)
   (back,) = dataset.map(vocabulary.decode_tf).as_numpy_iterator()
   assert back.decode() == text
+
+
+@pytest.fixture(scope="module")
+def kinds(pocket_lines, tmp_path_factory):
+  root = tmp_path_factory.mktemp("kinds")
+  made = {"bytes": tokenizers.ByteTokenizer()}
+  for family in small_tokenizers.FAMILIES:
+    path = small_tokenizers.write(family, root / family, pocket_lines)
+    made[family] = tokenizers.load(path)
+  return made
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "ids"),
+    [
+        ("bytes", 384, (None, 1, 0, 2)),
+        ("bloom", 1500, (1, 2, 3, 0)),
+        ("neox", 1500, (0, 0, 0, 0)),
+        ("qwen", 1504, (None, 1502, 1500, None)),
+        ("llama3", 1500, (0, 4, 4, None)),
+        ("gemma", 1462, (2, 1, 0, 3)),
+    ],
+)
+def test_every_tokenizer_is_a_vocabulary(kind, size, ids, kinds):
+  tokenizer = kinds[kind]
+  v = tasks.Vocabulary(tokenizer)
+  assert (v.bos_id, v.eos_id, v.pad_id, v.unk_id) == ids
+  assert v.vocab_size == size
+  for text in TEXTS:
+    encoded = v.encode(text)
+    assert list(encoded) == tokenizer.encode(text)
+    assert v.decode(encoded) == text
+    dataset = tf.data.Dataset.from_tensors(text).map(v.encode_tf)
+    (found,) = dataset.as_numpy_iterator()
+    assert found.tolist() == tokenizer.encode(text)
+    (back,) = dataset.map(v.decode_tf).as_numpy_iterator()
+    assert back.decode() == text
+
+
+@pytest.mark.parametrize("kind", ["bytes", "qwen", "gemma"])
+def test_a_task_of_any_tokenizer_goes_through_a_converter(kind, kinds):
+  tokenizer = kinds[kind]
+  examples = _examples({"he": 2})
+  tasks.register("tasks_kind", examples, tokenizer)
+  lengths = {"inputs": 64, "targets": 64}
+  dataset = seqio.get_dataset(
+      "tasks_kind", lengths, seqio.EncDecFeatureConverter(pack=False)
+  )
+  rows = list(dataset.as_numpy_iterator())
+  assert len(rows) == 2
+  for row, example in zip(rows, examples):
+    learnt = row["decoder_loss_weights"] > 0
+    ids = row["decoder_target_tokens"][learnt].tolist()
+    assert ids == [*tokenizer.encode(example["targets"]), tokenizer.eos_id]
+    asked = row["encoder_input_tokens"][: len(
+        tokenizer.encode(example["inputs"])
+    )]
+    assert tokenizer.decode(asked) == example["inputs"]
 
 
 def test_the_features(tokenizer):

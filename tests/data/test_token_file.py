@@ -40,14 +40,14 @@ def test_the_bytes_are_little_endian_msgpack():
 
 
 def test_examples_are_read_in_order(directory):
-  found = token_file.read_examples(directory)
+  found = token_file.TokenFile(directory)
   assert [e.id for e in found] == [f"{n}" for n in range(40)]
 
 
 def test_a_directory_that_is_not_built(tmp_path):
   path = tmp_path / "build.json"
   with pytest.raises(token_file.DataError) as e:
-    token_file.read_examples(tmp_path)
+    token_file.TokenFile(tmp_path)
   assert str(e.value) == (
       f"{path}: cannot be read (No such file or directory); build it with"
       " `mlit data build`"
@@ -73,27 +73,27 @@ def test_a_summary_that_cannot_be_used(directory, data, words):
 
 
 def test_missing_tokens(directory):
-  path = directory / "tokens.array_record"
+  path = directory / token_file.shard_name(0, 1)
   path.unlink()
   with pytest.raises(token_file.DataError) as e:
-    token_file.read_examples(directory)
+    token_file.TokenFile(directory)
   assert str(e.value) == f"{path}: missing; build it with `mlit data build`"
 
 
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.4, 0.5, 0.9, 0.9999, 1.001])
 def test_tokens_that_were_cut_off_or_added_to(directory, part):
-  path = directory / "tokens.array_record"
+  path = directory / token_file.shard_name(0, 1)
   data = path.read_bytes() + bytes(1000)
   size = len(data) - 1000
   path.write_bytes(data[: int(part * size)])
   with pytest.raises(token_file.DataError) as e:
-    token_file.read_examples(directory)
+    token_file.TokenFile(directory)
   assert str(e.value) == f"{path}: damaged or cut off; build it again"
 
 
 def test_no_flipped_byte_goes_unseen(directory):
-  path = directory / "tokens.array_record"
-  before = [e.to_bytes() for e in token_file.read_examples(directory)]
+  path = directory / token_file.shard_name(0, 1)
+  before = [e.to_bytes() for e in token_file.TokenFile(directory)]
   good = bytearray(path.read_bytes())
   rng, refused = np.random.default_rng(0), 0
   used = np.flatnonzero(np.frombuffer(good, np.uint8))
@@ -102,7 +102,7 @@ def test_no_flipped_byte_goes_unseen(directory):
     damaged[place] ^= 0x55
     path.write_bytes(damaged)
     try:
-      found = [e.to_bytes() for e in token_file.read_examples(directory)]
+      found = [e.to_bytes() for e in token_file.TokenFile(directory)]
     except token_file.DataError as e:
       assert str(path) in str(e)
       refused += 1
@@ -112,19 +112,19 @@ def test_no_flipped_byte_goes_unseen(directory):
 
 
 def test_tokens_of_another_build(directory, tmp_path_factory, tokenizer):
-  path = directory / "tokens.array_record"
+  path = directory / token_file.shard_name(0, 1)
   other = tmp_path_factory.mktemp("other")
   build.build("token_file", EXAMPLES[:39], tokenizer, other, origin={})
   path.write_bytes((other / path.name).read_bytes())
   with pytest.raises(token_file.DataError) as e:
-    token_file.read_examples(directory)
+    token_file.TokenFile(directory)
   assert str(e.value) == (
       f"{path}: holds 39 examples, build.json says 40; build it again"
   )
   build.build("token_file", EXAMPLES[::-1], tokenizer, other, origin={})
   path.write_bytes((other / path.name).read_bytes())
   with pytest.raises(token_file.DataError) as e:
-    token_file.read_examples(directory)
+    token_file.TokenFile(directory)
   assert str(e.value) == (
       f"{path}: not the tokens that build.json describes; build it again"
   )

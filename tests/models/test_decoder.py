@@ -144,11 +144,51 @@ def test_cached_prefill_and_steps_equal_the_full_forward(apply):
     )
 
 
-def test_a_packed_row_has_no_cache(apply, packed):
-  tokens, positions, segments = packed
-  cache = decoder.init_cache(CONFIG, 1, 15)
-  with pytest.raises(ValueError, match="give segment_ids or cache"):
-    apply(tokens, positions, segment_ids=segments, cache=cache)
+def test_left_padded_prompts_fill_the_cache_as_alone(apply):
+  rng = np.random.default_rng(6)
+  tokens = rng.integers(0, CONFIG.vocab_size, (2, 7))
+  pad = np.asarray([3, 0])
+  positions = np.maximum(np.arange(7) - pad[:, None], 0)
+  segments = np.asarray(np.arange(7) >= pad[:, None], np.int32)
+  cache = decoder.init_cache(CONFIG, 2, 9)
+  logits, cache = apply(
+      tokens, positions, segment_ids=segments, cache=cache
+  )
+  step = np.asarray([[4], [9]])
+  after, _ = apply(step, 7 - pad[:, None], cache=cache)
+  for b, n in enumerate(pad):
+    row = np.concatenate([tokens[b, n:], step[b], np.zeros(n, int)])[None]
+    alone = np.asarray(apply(row)[0])[0, : 8 - n]
+    found = np.concatenate([logits[b, n:], after[b]])
+    np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_hidden_states_and_the_head_make_the_logits(apply, random_params):
+  params = jax.tree.map(jnp.asarray, {"params": random_params(CONFIG)})
+  model, tokens = decoder.Decoder(CONFIG), jnp.arange(9)[None]
+  hidden, _ = model.apply(params, tokens, tokens, method="hidden")
+  assert hidden.shape == (1, 9, CONFIG.embed_dim)
+  logits = model.apply(params, hidden, method="head")
+  np.testing.assert_allclose(logits, apply(tokens)[0], rtol=1e-5, atol=1e-6)
+  kernel = model.apply(params, method="head_kernel")
+  np.testing.assert_array_equal(kernel, params["params"]["head"])
+
+
+def test_a_normalised_head_and_the_logits_soft_cap_by_hand(random_params):
+  config = DecoderConfig(
+      **(vars(CONFIG) | {
+          "vocab_size": 2, "embed_dim": 2, "normalize_head": True,
+          "logit_softcap": 3.0,
+      })
+  )
+  params = random_params(config)
+  params["head"] = jnp.asarray([[3.0, 4.0], [0.0, 0.0]])
+  logits = decoder.Decoder(config).apply(
+      {"params": params}, jnp.asarray([[[1.0, 2.0]]]), method="head"
+  )
+  np.testing.assert_allclose(
+      logits[0, 0], [3 * np.tanh(2.2 / 3), 0], rtol=1e-6
+  )
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -1,23 +1,18 @@
-"""The decoder against transformers' LlamaForCausalLM, in float32.
+"""A LLaMA goes through the whole of it, tokenizer files and engine, too.
 
-Sizes are odd on purpose: heads of a width that is not hidden / heads, three
-query heads per key head, another rotary base. No weight is near zero and no
-norm scale is 1, so that nothing left out can hide.
+test_family_parity.py holds logits and gradients of every family.
 """
 
-import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from mlit_jax import partitioning
 from mlit_jax.decoding.engine import Engine, Request
 from mlit_jax.models import decoder
 from mlit_jax.models.interchange import huggingface
-from mlit_jax.training.loss import cross_entropy
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -29,13 +24,13 @@ VOCAB = 61
 class Pair:
   """Their model, saved by them, and the same one loaded by us."""
 
-  def __init__(self, directory, tied):
+  def __init__(self, directory):
     config = transformers.LlamaConfig(
         vocab_size=VOCAB, hidden_size=24, intermediate_size=37,
         num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2,
         head_dim=10, rope_theta=500.0, rms_norm_eps=1e-4,
-        max_position_embeddings=96, tie_word_embeddings=tied,
-        bos_token_id=1, eos_token_id=2, attn_implementation="eager",
+        max_position_embeddings=96, bos_token_id=1, eos_token_id=2,
+        attn_implementation="eager",
     )
     torch.manual_seed(0)
     self.theirs = transformers.LlamaForCausalLM(config).eval()
@@ -64,17 +59,9 @@ class Pair:
       return model(torch.tensor(np.asarray(tokens))).logits.numpy()
 
 
-@pytest.fixture(
-    scope="module",
-    # Tied ones are compared in training/test_torch_training.py, too.
-    params=["untied", pytest.param("tied", marks=pytest.mark.slow)],
-)
-def pair(request, tmp_path_factory):
-  return Pair(tmp_path_factory.mktemp("theirs"), request.param == "tied")
-
-
-# Where the head plays no part.
-untied = pytest.mark.parametrize("pair", ["untied"], indirect=True)
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+  return Pair(tmp_path_factory.mktemp("theirs"))
 
 
 def difference(ours, theirs):
@@ -84,46 +71,6 @@ def difference(ours, theirs):
 
 def rows(shape, seed=0):
   return np.random.default_rng(seed).integers(3, VOCAB, shape)
-
-
-def test_their_checkpoint_gives_their_logits(pair):
-  tokens = rows((2, 20))
-  positions = np.broadcast_to(np.arange(20), tokens.shape)
-  theirs = pair.their_logits(tokens)
-  assert np.abs(theirs).max() > 0.5
-  ours, _ = pair.ours(tokens, positions)
-  assert difference(ours, theirs) < 1e-4
-  # The test feels the rotary base: these positions are far apart.
-  far, _ = pair.ours(tokens, positions * 3)
-  assert difference(far, theirs) > 1e-2
-
-
-@untied
-def test_packed_rows_give_their_logits_of_each_example(pair):
-  lengths = (4, 9, 1, 6)
-  tokens = rows((1, sum(lengths)), seed=1)
-  positions = np.concatenate([np.arange(n) for n in lengths])[None]
-  segments = np.repeat(np.arange(4) + 1, lengths)[None]
-  ours, _ = pair.ours(tokens, positions, segment_ids=segments)
-  for segment in (1, 2, 3, 4):
-    part = segments[0] == segment
-    theirs = pair.their_logits(tokens[:, part])
-    assert difference(ours[:, part], theirs) < 1e-4, segment
-
-
-@untied
-def test_cached_decoding_gives_their_logits(pair):
-  tokens = rows((2, 12), seed=2)
-  theirs = pair.their_logits(tokens)
-  cache = decoder.init_cache(pair.config, 2, 12)
-  positions = np.broadcast_to(np.arange(12), tokens.shape)
-  first, cache = pair.ours(tokens[:, :7], positions[:, :7], cache=cache)
-  parts = [first]
-  for t in range(7, 12):
-    part = slice(t, t + 1)
-    logits, cache = pair.ours(tokens[:, part], positions[:, part], cache=cache)
-    parts.append(logits)
-  assert difference(np.concatenate(parts, axis=1), theirs) < 1e-4
 
 
 def test_our_checkpoint_gives_our_logits_in_transformers(
@@ -145,45 +92,6 @@ def test_our_checkpoint_gives_our_logits_in_transformers(
   assert difference(ours, pair.their_logits(tokens, model.eval())) < 1e-4
 
 
-def test_gradients_equal_theirs(pair, tmp_path):
-  tokens = rows((2, 11), seed=6)
-  positions = np.broadcast_to(np.arange(10), (2, 10))
-  targets, weights = jnp.asarray(tokens[:, 1:]), np.ones((2, 10), np.float32)
-  weights[0, :4] = weights[1, 7] = 0
-
-  def loss(params):
-    logits, _ = pair.ours(tokens[:, :-1], positions, params)
-    return cross_entropy(logits, targets, jnp.asarray(weights)).mean
-
-  value, ours = jax.jit(jax.value_and_grad(loss))(pair.params)
-  pair.theirs.zero_grad()
-  labels = np.where(weights > 0, tokens[:, 1:], -100)
-  theirs = torch.nn.functional.cross_entropy(
-      pair.theirs(torch.tensor(tokens[:, :-1])).logits.flatten(0, 1),
-      torch.tensor(labels).flatten(),
-  )
-  theirs.backward()
-  np.testing.assert_allclose(value, theirs.item(), rtol=1e-5)
-  # Their gradients have the shapes of their weights: read them as such.
-  tensors = {
-      name: np.ascontiguousarray(weight.grad.numpy())
-      for name, weight in pair.theirs.named_parameters()
-  }
-  pair.theirs.zero_grad()
-  safetensors.numpy.save_file(tensors, tmp_path / huggingface.WEIGHTS)
-  config = (pair.directory / huggingface.CONFIG).read_text()
-  (tmp_path / huggingface.CONFIG).write_text(config)
-  _, expected = huggingface.load(tmp_path)
-  assert jax.tree.structure(ours) == jax.tree.structure(expected)
-  jax.tree_util.tree_map_with_path(_assert_near, ours, expected)
-
-
-def _assert_near(path, ours, theirs):
-  assert np.abs(theirs).max() > 0
-  assert difference(ours, theirs) < 1e-4, jax.tree_util.keystr(path)
-
-
-@untied
 def test_greedy_answers_equal_generate(pair):
   """Prompts of several lengths in one batch; theirs one at a time.
 
@@ -216,27 +124,6 @@ def test_greedy_answers_equal_generate(pair):
   assert reasons == {"stop", "length"}
 
 
-def test_a_config_with_only_the_sizes_has_their_defaults(tmp_path):
-  sizes = {
-      "vocab_size": VOCAB, "hidden_size": 24, "intermediate_size": 37,
-      "num_hidden_layers": 2, "num_attention_heads": 6,
-  }
-  nulls = {"num_key_value_heads": None, "head_dim": None}
-  theirs = transformers.LlamaConfig(**sizes)
-  for values in (sizes, sizes | nulls):
-    (tmp_path / huggingface.CONFIG).write_text(
-        json.dumps({"model_type": "llama"} | values)
-    )
-    ours = huggingface.load_config(tmp_path)
-    assert ours.norm_eps == theirs.rms_norm_eps
-    assert ours.rope_base == theirs.rope_parameters["rope_theta"]
-    assert ours.num_kv_heads == theirs.num_key_value_heads == 6
-    assert ours.head_dim == theirs.head_dim == 4
-    assert ours.max_length == theirs.max_position_embeddings
-    assert ours.tie_embeddings is theirs.tie_word_embeddings
-
-
-@untied
 def test_half_precision_checkpoints_load(pair, tmp_path):
   half = transformers.LlamaForCausalLM(pair.theirs.config)
   half.to(torch.bfloat16).save_pretrained(tmp_path)

@@ -45,8 +45,11 @@ def _run(workdir: pathlib.Path, *options: str) -> subprocess.CompletedProcess:
   return done
 
 
-def _kill_when(workdir: pathlib.Path, reached) -> None:
-  """Starts the study and kills it, with all it started, once `reached()`."""
+def _kill_when(workdir: pathlib.Path, reached, alone: bool = False) -> None:
+  """Starts the study and kills it once `reached()`.
+
+  With all it started, or `alone`: its workers must notice by themselves.
+  """
   process = subprocess.Popen(
       _command(workdir),
       stdout=subprocess.DEVNULL,
@@ -58,7 +61,8 @@ def _kill_when(workdir: pathlib.Path, reached) -> None:
     assert process.poll() is None, "the study ended before it could be killed"
     assert time.monotonic() < deadline
     time.sleep(0.01)
-  os.killpg(process.pid, signal.SIGKILL)
+  kill = os.kill if alone else os.killpg
+  kill(process.pid, signal.SIGKILL)
   process.wait()
 
 
@@ -95,7 +99,8 @@ def test_killed_twice_it_ends_with_the_same_bytes(undisturbed, tmp_path):
   _kill_when(workdir, lambda: (checkpoints / "40").exists())
   assert not (steps / "model-base" / "done.json").exists()
 
-  _kill_when(workdir, (steps / "decode-mono-en" / "started.json").exists)
+  started = steps / "decode-mono-en" / "started.json"
+  _kill_when(workdir, started.exists, alone=True)
   done = {path.parent: path.stat().st_mtime_ns for path in
           steps.glob("*/done.json")}
   assert steps / "model-base" in done
@@ -106,6 +111,22 @@ def test_killed_twice_it_ends_with_the_same_bytes(undisturbed, tmp_path):
     assert (step / "done.json").stat().st_mtime_ns == when, f"{step} was redone"
   for name in ("results.json", "answers.jsonl"):
     assert (workdir / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+def test_one_job_gives_the_same_bytes(undisturbed, tmp_path):
+  _run(tmp_path / "run", "--jobs=1")
+  for name in ("results.json", "answers.jsonl"):
+    mine = (tmp_path / "run" / name).read_bytes()
+    assert mine == (undisturbed / name).read_bytes()
+
+
+def test_a_lost_page_is_made_again(undisturbed):
+  page = undisturbed / "report.html"
+  before = page.read_bytes()
+  page.unlink()
+  done = _run(undisturbed)
+  assert "steps were done before" in done.stderr
+  assert page.read_bytes() == before
 
 
 def test_a_second_run_does_nothing(undisturbed):

@@ -9,10 +9,11 @@ template and its forms are.
 
 import dataclasses
 import functools
+import hashlib
 import itertools
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 
 SLOT = re.compile(r"\{(\w+)(?:\.(\w+))?\}")
@@ -227,6 +228,14 @@ def two_turn_slots(task: str) -> Iterator[dict[str, str]]:
 def task_relation(task: str) -> str:
   """The relation whose facts a one-fact task asks for."""
   return _INVERSE_TASKS.get(task, task)
+
+
+def digest(codes: Iterable[str]) -> str:
+  """SHA-256 of the world and of these languages' files."""
+  found = hashlib.sha256(_read("world.toml").encode())
+  for code in sorted(codes):
+    found.update(_read(f"languages/{code}.toml").encode())
+  return found.hexdigest()
 
 
 def _read(name: str) -> str:

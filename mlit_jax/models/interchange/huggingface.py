@@ -1,70 +1,29 @@
 """Model directories in Hugging Face layout, in and out.
 
-A directory holds config.json, model.safetensors, tokenizer.model (and the same
-as tokenizer.json) and generation_config.json. Only tensors and JSON are read;
-nothing is executed.
+A directory holds config.json, its weights (storage.py), tokenizer files and
+generation_config.json. Only tensors and JSON are read; nothing is executed.
 """
 
-import ctypes
-import dataclasses
 import json
 import os
 import pathlib
-import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import ml_dtypes  # noqa: F401  NumPy knows bfloat16 by its name from here on.
+import jax
 import numpy as np
-import safetensors
-import safetensors.numpy
+from jax.sharding import Mesh, SingleDeviceSharding
 
-from mlit_jax import records
+from mlit_jax import partitioning, records
+from mlit_jax.models import decoder
 from mlit_jax.models.config import DecoderConfig
-from mlit_jax.models.interchange import tokenizer_json
+from mlit_jax.models.interchange import exchange, mapping, tokenizer_json
+from mlit_jax.models.interchange.families import FAMILIES
+from mlit_jax.models.interchange.family import abstract_params
+from mlit_jax.models.interchange.storage import CheckpointError, TensorFiles
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-# LLaMA's config fields and ours.
-_FIELDS = {
-    "vocab_size": "vocab_size",
-    "num_hidden_layers": "num_layers",
-    "hidden_size": "embed_dim",
-    "num_attention_heads": "num_heads",
-    "num_key_value_heads": "num_kv_heads",
-    "head_dim": "head_dim",
-    "intermediate_size": "mlp_dim",
-    "max_position_embeddings": "max_length",
-    "rope_theta": "rope_base",
-    "rms_norm_eps": "norm_eps",
-    "tie_word_embeddings": "tie_embeddings",
-}
-_REQUIRED = (
-    "vocab_size", "num_hidden_layers", "hidden_size", "num_attention_heads",
-    "intermediate_size",
-)
-# LLaMA's value of a field left out, where ours is another.
-_DEFAULTS = {"norm_eps": 1e-6}
-# Fields that must have this value, because no other is computed here.
-_FIXED = {
-    "model_type": "llama",
-    "hidden_act": "silu",
-    "attention_bias": False,
-    "mlp_bias": False,
-    "rope_scaling": None,
-    "attention_dropout": 0.0,
-    "pretraining_tp": 1,
-}
-_PLAIN_ROPE = (None, "default")
-# Fields that do not change what the model computes.
-_IGNORED = frozenset({
-    "_name_or_path", "architectures", "bos_token_id", "dtype", "eos_token_id",
-    "initializer_range", "pad_token_id", "torch_dtype", "transformers_version",
-    "use_cache",
-})
-
-
-class CheckpointError(ValueError):
-  """A model directory that cannot be used; names the file and the field."""
+_SHARD_BYTES = 5_000_000_000
 
 
 def load_config(directory: str | os.PathLike) -> DecoderConfig:
@@ -75,93 +34,88 @@ def load_config(directory: str | os.PathLike) -> DecoderConfig:
       or has a field that is not known (it might change the model).
   """
   path = pathlib.Path(directory) / CONFIG
+  values = _read_json(path)
+  name = values.get("model_type")
+  if name is None:
+    raise CheckpointError(f"{path}: no field 'model_type'; add it")
+  if name not in FAMILIES:
+    raise CheckpointError(
+        f"{path}: model_type={name!r} is not supported, only one of"
+        f" {', '.join(sorted(FAMILIES))}"
+    )
+  try:
+    return FAMILIES[name].read_config(values)
+  except ValueError as e:
+    raise CheckpointError(f"{path}: {e}") from None
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
   try:
     values = json.loads(path.read_text(encoding="utf-8"))
   except OSError as e:
     raise CheckpointError(f"{path}: cannot be read: {e.strerror}") from None
-  except ValueError as e:
+  except (ValueError, RecursionError) as e:
     raise CheckpointError(f"{path}: not JSON ({e})") from None
   if not isinstance(values, dict):
     raise CheckpointError(f"{path}: expected a JSON object, not {values!r:.40}")
-  # transformers 5 keeps the rotary base in a table of its own.
-  rope = values.pop("rope_parameters", None) or {}
-  if not isinstance(rope, dict) or rope.get("rope_type") not in _PLAIN_ROPE:
-    raise CheckpointError(
-        f"{path}: rope_parameters={rope!r} are not supported, only rope_type"
-        " 'default'"
-    )
-  values |= {k: v for k, v in rope.items() if k != "rope_type"}
-  for name in ("model_type", *_REQUIRED):
-    if values.get(name) is None:
-      raise CheckpointError(f"{path}: no field {name!r}; add it")
-  fields = dict(_DEFAULTS)
-  for name, value in values.items():
-    if name in _FIELDS:
-      if value is not None:
-        fields[_FIELDS[name]] = value
-    elif name in _FIXED:
-      if value != _FIXED[name]:
-        raise CheckpointError(
-            f"{path}: {name}={value!r} is not supported, only"
-            f" {_FIXED[name]!r}"
-        )
-    elif name not in _IGNORED:
-      raise CheckpointError(
-          f"{path}: unknown field {name!r} (= {value!r}): it may change what"
-          " the model computes; remove it if it does not"
-      )
-  fields.setdefault("num_kv_heads", fields["num_heads"])
-  try:
-    # An even width stands in until the sizes it is made of are checked.
-    config = DecoderConfig.from_dict({"head_dim": 2, **fields})
-    if "head_dim" not in fields:
-      width = config.embed_dim // config.num_heads
-      config = dataclasses.replace(config, head_dim=width)
-  except ValueError as e:
-    raise CheckpointError(f"{path}: {e}") from None
-  return config
+  return values
 
 
-def load(directory: str | os.PathLike) -> tuple[DecoderConfig, dict]:
-  """Reads config and weights, as numpy arrays in the scanned layout.
+def load(
+    directory: str | os.PathLike,
+    mesh: Mesh | None = None,
+    dtype: jax.typing.DTypeLike = np.float32,
+) -> tuple[DecoderConfig, dict]:
+  """Reads config and weights, each device its part.
+
+  Args:
+    directory: a model directory.
+    mesh: over which the parameters are cut (partitioning.RULES); None: they
+      lie on the first device.
+    dtype: of the parameters.
 
   Raises:
-    CheckpointError: names the file, and the tensor that is missing, surplus or
-      of another shape.
+    CheckpointError: names the file, and the tensors that are missing, surplus
+      or of another shape.
+    PartitionError: a parameter does not divide over the mesh.
   """
   config = load_config(directory)
-  path = pathlib.Path(directory) / WEIGHTS
-  try:
-    tensors = safetensors.numpy.load_file(path)
-  except OSError as e:
-    raise CheckpointError(f"{path}: cannot be read: {e}") from None
-  except safetensors.SafetensorError as e:
-    raise CheckpointError(f"{path}: damaged or cut off ({e})") from None
-
-  def take(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    if name not in tensors:
-      raise CheckpointError(f"{path}: no tensor {name!r}")
-    tensor = tensors.pop(name)
-    if tensor.shape != shape:
-      raise CheckpointError(
-          f"{path}: {name!r} has shape {tensor.shape}, the config says {shape}"
-      )
-    return tensor.astype(np.float32)
-
-  params: dict[str, Any] = {}
-  for (ours, theirs), (shape, inward) in _maps(config).items():
-    if "{i}" in theirs:
-      layers = [
-          inward(take(theirs.format(i=i), shape))
-          for i in range(config.num_layers)
-      ]
-      value = np.stack(layers)
-    else:
-      value = inward(take(theirs, shape))
-    _set(params, ours, value)
-  if tensors:
-    raise CheckpointError(f"{path}: surplus tensors {sorted(tensors)[:5]}")
+  files = TensorFiles(directory)
+  if mesh is None:
+    shardings = SingleDeviceSharding(jax.devices()[0])
+  else:
+    boxed = jax.eval_shape(lambda: decoder.init_params(config, 0))
+    shardings = partitioning.param_shardings(boxed, mesh)
+  params = mapping.load(
+      files, groups(config, files.names()), abstract_params(config), shardings,
+      dtype,
+  )
   return config, params
+
+
+def check(directory: str | os.PathLike) -> TensorFiles:
+  """Opens weights and reads config.json; no tensor is read.
+
+  Raises:
+    CheckpointError: as `load`.
+  """
+  config, files = load_config(directory), TensorFiles(directory)
+  mapping.check(
+      files, groups(config, files.names()), abstract_params(config)
+  )
+  return files
+
+
+def groups(
+    config: DecoderConfig, names: Collection[str] = ()
+) -> tuple[mapping.Group, ...]:
+  """Which tensors make which of our parameters.
+
+  Args:
+    config: of the model.
+    names: of a checkpoint's tensors, if there is one already.
+  """
+  return FAMILIES[config.family].groups(config, names)
 
 
 def save(
@@ -172,6 +126,7 @@ def save(
     *,
     bos_id: int,
     eos_id: int,
+    dtype: jax.typing.DTypeLike = np.float32,
 ) -> None:
   """Writes a directory that `transformers` loads, all or nothing.
 
@@ -181,165 +136,68 @@ def save(
     params: its parameters, in the scanned layout.
     tokenizer_model: a serialised SentencePiece model.
     bos_id, eos_id: begin and end token.
+    dtype: of the weights.
+
+  Raises:
+    CheckpointError: the config's family cannot say what the config says, or
+      the parameters are not the config's.
   """
-  directory = pathlib.Path(directory)
-  temporary = directory.with_name(f".{directory.name}.tmp")
-  shutil.rmtree(temporary, ignore_errors=True)
-  temporary.mkdir(parents=True)
+  with exchange.replacing(directory) as temporary:
+    ids = {"bos_token_id": bos_id, "eos_token_id": eos_id}
+    write_model(temporary, config, params, ids, dtype)
+    tokenizer_json.write_sentencepiece(temporary, tokenizer_model)
+
+
+def write_model(
+    directory: pathlib.Path,
+    config: DecoderConfig,
+    params: Mapping,
+    special_ids: Mapping[str, Any],
+    dtype: jax.typing.DTypeLike = np.float32,
+    max_shard_bytes: int = _SHARD_BYTES,
+) -> None:
+  """Writes config.json, generation_config.json and the weights.
+
+  Args:
+    directory: exists; give a temporary one (exchange.replacing), for a failure
+      leaves it half-written.
+    config: shape of the model.
+    params: its parameters, in the scanned layout.
+    special_ids: bos_token_id, eos_token_id and the like.
+    dtype: of the weights.
+    max_shard_bytes: beyond it the weights go into several files.
+
+  Raises:
+    CheckpointError: as `save`.
+  """
   try:
-    _write(temporary, config, params, tokenizer_model, bos_id, eos_id)
-    _replace(temporary, directory)
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
+    values = FAMILIES[config.family].write_config(config)
+  except ValueError as e:
+    raise CheckpointError(f"{directory / CONFIG}: {e}") from None
+  _check_shapes(config, params)
+  mapping.save(directory, groups(config), params, dtype, max_shard_bytes)
+  values |= {"torch_dtype": np.dtype(dtype).name, **special_ids}
+  records.write_json(directory / CONFIG, values)
+  records.write_json(directory / "generation_config.json", dict(special_ids))
 
 
-def _write(directory, config, params, tokenizer_model, bos_id, eos_id):
-  tensors = {}
-  for (ours, theirs), (shape, inward) in _maps(config).items():
-    value = np.asarray(_get(params, ours), np.float32)
-    expected = inward(np.empty(shape)).shape
-    if "{i}" in theirs:
-      expected = (config.num_layers, *expected)
-    if value.shape != expected:
+def _check_shapes(config: DecoderConfig, params: Mapping) -> None:
+  expected, found = (
+      {
+          jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
+          for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+      }
+      for tree in (abstract_params(config), params)
+  )
+  if different := sorted(expected.keys() ^ found.keys()):
+    raise CheckpointError(
+        f"parameters {different[:5]} are in the config's model or in these"
+        " parameters, not in both; save them with the config they were made"
+        " with"
+    )
+  for name, shape in found.items():
+    if shape != expected[name]:
       raise CheckpointError(
-          f"parameter {ours!r} has shape {value.shape}, the config says"
-          f" {expected}; save it with the config it was made with"
+          f"parameter {name!r} has shape {shape}, the config says"
+          f" {expected[name]}; save it with the config it was made with"
       )
-    if "{i}" in theirs:
-      for i, layer in enumerate(value):
-        tensors[theirs.format(i=i)] = _outward(ours, layer, shape)
-    else:
-      tensors[theirs] = _outward(ours, value, shape)
-  safetensors.numpy.save_file(
-      tensors, directory / WEIGHTS, metadata={"format": "pt"}
-  )
-  theirs = {v: k for k, v in _FIELDS.items()}
-  values = {theirs[k]: v for k, v in vars(config).items()}
-  ids = {"bos_token_id": bos_id, "eos_token_id": eos_id}
-  records.write_json(
-      directory / CONFIG,
-      {
-          "architectures": ["LlamaForCausalLM"],
-          "torch_dtype": "float32",
-          **_FIXED,
-          **values,
-          **ids,
-      },
-  )
-  records.write_json(directory / "generation_config.json", ids)
-  converted = tokenizer_json.convert(tokenizer_model, bos_id)
-  kind = "LlamaTokenizer"
-  if converted is not None:
-    kind = "PreTrainedTokenizerFast"
-    text = json.dumps(converted, ensure_ascii=False)
-    records.write_text(directory / "tokenizer.json", [text])
-  records.write_json(
-      directory / "tokenizer_config.json",
-      {
-          "tokenizer_class": kind,
-          "clean_up_tokenization_spaces": False,
-          "add_bos_token": True,
-          "add_eos_token": False,
-          "legacy": False,
-          "bos_token": "<s>",
-          "eos_token": "</s>",
-          "unk_token": "<unk>",
-      },
-  )
-  (directory / "tokenizer.model").write_bytes(tokenizer_model)
-
-
-def _replace(new: pathlib.Path, old: pathlib.Path) -> None:
-  """Puts a directory in the place of another (or of none) at one stroke."""
-  if not old.exists():
-    os.replace(new, old)
-  elif not _exchange(new, old):
-    # No such call here: for a moment neither has the name, but both are whole.
-    aside = new.with_suffix(".old")
-    shutil.rmtree(aside, ignore_errors=True)
-    os.replace(old, aside)
-    os.replace(new, old)
-    shutil.rmtree(aside)
-
-
-def _exchange(one: pathlib.Path, other: pathlib.Path) -> bool:
-  """Swaps two names in one system call; False where Linux's is missing."""
-  at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-  try:
-    renameat2 = ctypes.CDLL(None).renameat2
-  except (OSError, AttributeError):
-    return False
-  one, other = os.fsencode(one), os.fsencode(other)
-  return renameat2(at_cwd, one, at_cwd, other, exchange) == 0
-
-
-def _maps(config: DecoderConfig):
-  """{(our path, their name): (their shape, their tensor -> ours)}.
-
-  Their linear maps are (out, in), ours (in, out) with heads apart.
-  """
-  c, d = config, config.embed_dim
-
-  def heads(n):
-    return (n * c.head_dim, d), lambda w: w.T.reshape(d, n, c.head_dim)
-
-  def same(w):
-    return w
-
-  def flip(w):
-    return w.T
-
-  layer = "model.layers.{i}."
-  table = {
-      ("embedding", "model.embed_tokens.weight"): ((c.vocab_size, d), same),
-      ("final_norm/scale", "model.norm.weight"): ((d,), same),
-      ("blocks/attention_norm/scale", layer + "input_layernorm.weight"): (
-          (d,), same,
-      ),
-      ("blocks/mlp_norm/scale", layer + "post_attention_layernorm.weight"): (
-          (d,), same,
-      ),
-      ("blocks/attention/query", layer + "self_attn.q_proj.weight"): heads(
-          c.num_heads
-      ),
-      ("blocks/attention/key", layer + "self_attn.k_proj.weight"): heads(
-          c.num_kv_heads
-      ),
-      ("blocks/attention/value", layer + "self_attn.v_proj.weight"): heads(
-          c.num_kv_heads
-      ),
-      ("blocks/attention/out", layer + "self_attn.o_proj.weight"): (
-          (d, c.num_heads * c.head_dim),
-          lambda w: w.T.reshape(c.num_heads, c.head_dim, d),
-      ),
-      ("blocks/mlp/gate", layer + "mlp.gate_proj.weight"): (
-          (c.mlp_dim, d), flip,
-      ),
-      ("blocks/mlp/up", layer + "mlp.up_proj.weight"): ((c.mlp_dim, d), flip),
-      ("blocks/mlp/down", layer + "mlp.down_proj.weight"): (
-          (d, c.mlp_dim), flip,
-      ),
-  }
-  if not c.tie_embeddings:
-    table["head", "lm_head.weight"] = (c.vocab_size, d), same
-  return table
-
-
-def _outward(ours: str, value: np.ndarray, shape: tuple[int, ...]):
-  """Our array as their tensor: the in-axes first, flattened, then turned."""
-  if ours.startswith(("blocks/attention/", "blocks/mlp/")):
-    value = value.reshape(shape[::-1]).T
-  return np.ascontiguousarray(value)
-
-
-def _get(tree: Mapping, path: str):
-  for key in path.split("/"):
-    tree = tree[key]
-  return tree
-
-
-def _set(tree: dict, path: str, value) -> None:
-  *parents, last = path.split("/")
-  for key in parents:
-    tree = tree.setdefault(key, {})
-  tree[last] = value

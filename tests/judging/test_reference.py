@@ -6,7 +6,7 @@ import pytest
 
 from mlit_jax import records
 from mlit_jax.judging import gate as gate_lib
-from mlit_jax.judging import judges, protocols
+from mlit_jax.judging import judges, parsing, reference
 
 GATE = gate_lib.LexiconGate.from_text({
     "en": ["the capital of france is paris rome"],
@@ -15,27 +15,31 @@ GATE = gate_lib.LexiconGate.from_text({
 REFERENCE = "The capital of France is Paris."
 
 
-def _request(*answers, reference=REFERENCE, lang="en"):
+def _request(*answers, right=REFERENCE, lang="en"):
   turns = (records.Message("user", "What is the capital of France?"),)
-  return judges.Request("capital/1", lang, turns, reference, answers)
+  return judges.Request("capital/1", lang, turns, right, answers)
 
 
 def _ask(*answers, **fields):
-  judge = judges.ReferenceJudge(GATE, ["en", "it"])
-  (raw,) = judge.judge([_request(*answers, **fields)])
-  return raw
+  judge = reference.ReferenceJudge(GATE, ["en", "it"])
+  (reply,) = judge.judge([_request(*answers, **fields)])
+  return reply.text
+
+
+def _verdict(raw):
+  return parsing.LETTERS.read(raw).verdict
 
 
 def test_similarity_literals():
   # One letter of three differs: n = 1: 2/3, n = 2: 1/2, n = 3: 0; precision
   # and recall are equal, so F is their mean.
-  assert judges.similarity("abc", "abd") == pytest.approx(7 / 18)
+  assert reference.similarity("abc", "abd") == pytest.approx(7 / 18)
   # Precision 1; recall (2/4 + 1/3) / 2 = 5/12; 5 P R / (4 P + R) = 25/53.
-  assert judges.similarity("ab", "abcd") == pytest.approx(25 / 53)
-  assert judges.similarity("abc", "xyz") == 0
-  assert judges.similarity("", "xyz") == 0
+  assert reference.similarity("ab", "abcd") == pytest.approx(25 / 53)
+  assert reference.similarity("abc", "xyz") == 0
+  assert reference.similarity("", "xyz") == 0
   # The same text in another normal form and with other spaces.
-  assert judges.similarity(" caf\u00e9  noir\n", "cafe\u0301 noir") == 1
+  assert reference.similarity(" caf\u00e9  noir\n", "cafe\u0301 noir") == 1
 
 
 def test_similarity_is_sacrebleu_chrf():
@@ -45,9 +49,10 @@ def test_similarity_is_sacrebleu_chrf():
       "La capitale della Francia è Parigi.", "法国的首都是巴黎。", "巴黎是首都",
       "फ़्रांस की राजधानी पेरिस है।", "भारत की राजधानी दिल्ली है।",
   ]
-  for answer, reference in itertools.permutations(texts, 2):
-    want = chrf.sentence_score(answer, [reference]).score / 100
-    assert judges.similarity(answer, reference) == pytest.approx(want, abs=1e-9)
+  for answer, right in itertools.permutations(texts, 2):
+    want = chrf.sentence_score(answer, [right]).score / 100
+    got = reference.similarity(answer, right)
+    assert got == pytest.approx(want, abs=1e-9)
 
 
 def test_reply_says_what_it_is_and_prefers_the_nearer_answer():
@@ -55,35 +60,35 @@ def test_reply_says_what_it_is_and_prefers_the_nearer_answer():
   raw = _ask(REFERENCE, wrong)
   assert raw.startswith("reference judge (not a language model): first 1.000,")
   assert raw.endswith("\nVerdict: [[A]]")
-  assert protocols.parse_verdict(_ask(wrong, REFERENCE)) == "B"
+  assert _verdict(_ask(wrong, REFERENCE)) == "B"
 
 
 def test_margin_makes_ties():
-  assert protocols.parse_verdict(_ask("the", "the")) == "C"
+  assert _verdict(_ask("the", "the")) == "C"
   close = ["abc", "abd"]  # 1 and 7/18 = 0.3889
   for margin, verdict in ((0.6, "A"), (0.62, "C")):
-    judge = judges.ReferenceJudge(GATE, ["en", "it"], margin)
-    (raw,) = judge.judge([_request(*close, reference="abc")])
-    assert protocols.parse_verdict(raw) == verdict
+    judge = reference.ReferenceJudge(GATE, ["en", "it"], margin)
+    (reply,) = judge.judge([_request(*close, right="abc")])
+    assert _verdict(reply.text) == verdict
 
 
 @pytest.mark.parametrize("worthless", ["", "  \n"])
 def test_empty_loses(worthless):
   raw = _ask(worthless, "the")
   assert "first 0.000 (empty)" in raw
-  assert protocols.parse_verdict(raw) == "B"
-  assert protocols.parse_verdict(_ask(worthless, worthless)) == "C"
+  assert _verdict(raw) == "B"
+  assert _verdict(_ask(worthless, worthless)) == "C"
 
 
 def test_wrong_language_loses_though_it_is_nearer():
   italian, english = "La capitale della Francia è Parigi.", "Rome"
-  assert judges.similarity(italian, REFERENCE) > 0.3
-  assert 0.02 < judges.similarity(english, REFERENCE) < 0.3
+  assert reference.similarity(italian, REFERENCE) > 0.3
+  assert 0.02 < reference.similarity(english, REFERENCE) < 0.3
   raw = _ask(italian, english)
   assert "first 0.000 (language it, not en)" in raw
-  assert protocols.parse_verdict(raw) == "B"
+  assert _verdict(raw) == "B"
   # Where the gate abstains the answer is compared.
-  assert protocols.parse_verdict(_ask("zzz Pariszzz", "rome")) == "A"
+  assert _verdict(_ask("zzz Pariszzz", "rome")) == "A"
 
 
 @pytest.mark.parametrize(
@@ -96,21 +101,21 @@ def test_wrong_language_loses_though_it_is_nearer():
 )
 def test_planted_verdict_gains_nothing(planted):
   raw = _ask(planted, REFERENCE)
-  assert protocols.parse_verdict(raw) == "B"
+  assert _verdict(raw) == "B"
   assert raw.count("[[") == 1
   # No better than the same answer without brackets.
   plain = planted.replace("[[A]]", "")
-  assert judges.similarity(planted, REFERENCE) <= judges.similarity(
+  assert reference.similarity(planted, REFERENCE) <= reference.similarity(
       plain, REFERENCE
   )
 
 
 def test_what_cannot_be_judged_is_named():
   with pytest.raises(ValueError, match="'capital/1'.*no reference"):
-    _ask("a", "b", reference=" ")
+    _ask("a", "b", right=" ")
   with pytest.raises(ValueError, match="has 1 answers"):
     _ask("a")
   with pytest.raises(ValueError, match="candidates lack"):
     _ask("a", "b", lang="sw")
   with pytest.raises(ValueError, match="'sleepy'"):
-    judges.Failed("sleepy")
+    judges.Reply("", "sleepy")

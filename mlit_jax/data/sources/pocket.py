@@ -1,10 +1,10 @@
-"""Sources: where examples come from, as Instruction records or documents."""
+"""The pocket world as a source: instructions, and running text."""
 
 import random
 from collections.abc import Mapping, Sequence
 
 from mlit_jax import records
-from mlit_jax.data import recipes
+from mlit_jax.data import counts as counts_lib
 from mlit_jax.data.pocket import items, text
 from mlit_jax.data.pocket import world as world_lib
 
@@ -43,7 +43,7 @@ def pocket_documents(
   from.
 
   Args:
-    shares: language -> share of the documents, as recipes.split_by_share
+    shares: language -> share of the documents, as counts.split_by_share
       takes them.
     total: number of documents.
     seed: draws them.
@@ -55,7 +55,7 @@ def pocket_documents(
     RecipeError: a share is negative or all are zero.
   """
   documents = []
-  for code, count in recipes.split_by_share(total, shares).items():
+  for code, count in counts_lib.split_by_share(total, shares).items():
     rng = random.Random(f"documents:{seed}:{code}")
     language = world_lib.load_language(code)
     about = text.facts_about(code)

@@ -1,0 +1,232 @@
+"""Checkpoints of any layout read here, as Hugging Face directories."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+
+from mlit_jax import records
+from mlit_jax.models.interchange import (
+    exchange,
+    huggingface,
+    mapping,
+    orbax_file,
+    storage,
+    t5_families,
+    t5x,
+)
+from mlit_jax.models.interchange.family import abstract_params
+from mlit_jax.models.interchange.storage import (
+    CheckpointError,
+    TensorFiles,
+    Tensors,
+)
+
+# What stands beside the weights and has no code in it.
+_BESIDE = (
+    "generation_config.json", "tokenizer.json", "tokenizer.model",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "chat_template.jinja", "chat_template.json", "spiece.model",
+    "sentencepiece.bpe.model", "vocab.json", "vocab.txt", "merges.txt",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """What a Hugging Face directory is made from.
+
+  Attributes:
+    tensors: under Hugging Face's names.
+    config: the content of config.json.
+    files: copied as they are.
+  """
+
+  tensors: Tensors
+  config: Mapping
+  files: tuple[pathlib.Path, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """A layout of checkpoints.
+
+  Attributes:
+    name: for people.
+    matches: whether a directory is one.
+    open: reads (directory, like), where `like` is a model directory that gives
+      what the checkpoint lacks, or None; CheckpointError if it cannot.
+  """
+
+  name: str
+  matches: Callable[[pathlib.Path], bool]
+  open: Callable[[pathlib.Path, pathlib.Path | None], Source]
+
+
+def convert(
+    source: str | os.PathLike,
+    destination: str | os.PathLike,
+    *,
+    like: str | os.PathLike | None = None,
+    dtype: str | None = None,
+    max_shard_bytes: int = 5 * 10**9,
+    show: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+  """Writes a Hugging Face directory, all or nothing, tensor by tensor.
+
+  Args:
+    source: a directory of one of LAYOUTS.
+    destination: the directory; replaced if it exists.
+    like: a model directory whose config.json and tokenizer files are taken,
+      for layouts that have none of their own.
+    dtype: of the floating-point numbers; None: as they are.
+    max_shard_bytes: of a file with weights.
+    show: called with the number of tensors written, and that of all.
+
+  Returns:
+    The number of tensors.
+
+  Raises:
+    CheckpointError: the source is of no known layout, damaged or incomplete.
+  """
+  source = pathlib.Path(source)
+  layout = next((x for x in LAYOUTS if x.matches(source)), None)
+  if layout is None:
+    raise CheckpointError(_unknown(source))
+  opened = layout.open(source, None if like is None else pathlib.Path(like))
+  config = dict(opened.config)
+  if dtype is not None:
+    _set_dtype(config, dtype)
+  wanted = None if dtype is None else np.dtype(dtype)
+  with exchange.replacing(destination) as temporary:
+    storage.save(
+        temporary, _Shown(opened.tensors, show), wanted, max_shard_bytes
+    )
+    records.write_json(temporary / huggingface.CONFIG, config)
+    for path in opened.files:
+      shutil.copyfile(path, temporary / path.name)
+  return len(opened.tensors.names())
+
+
+def _unknown(source: pathlib.Path) -> str:
+  *names, last = (layout.name for layout in LAYOUTS)
+  text = f"{source}: expected {', '.join(names)} or {last}"
+  inner = [p for p in source.iterdir() if any(x.matches(p) for x in LAYOUTS)]
+  if inner:
+    newest = max(inner, key=lambda p: (p.stat().st_mtime, p.name))
+    text += f"; did you mean {newest}?"
+  return text
+
+
+class _Shown:
+  """Tensors whose reading is counted."""
+
+  def __init__(self, tensors: Tensors, show: Callable[[int, int], None]):
+    self.names, self.shape = tensors.names, tensors.shape
+    self.dtype, self._read = tensors.dtype, tensors.read
+    self._show, self._done = show, 0
+
+  def read(self, name: str) -> np.ndarray:
+    self._done += 1
+    self._show(self._done, len(self.names()))
+    return self._read(name)
+
+
+def _is_huggingface(directory: pathlib.Path) -> bool:
+  return (directory / huggingface.CONFIG).is_file()
+
+
+def _open_huggingface(directory: pathlib.Path, like) -> Source:
+  if like is not None:
+    raise CheckpointError(
+        f"{directory}: has a config.json of its own; leave --like out"
+    )
+  if t5_families.describes(directory):
+    model, files = t5_families.load_config(directory), TensorFiles(directory)
+    mapping.check(
+        files, t5_families.groups(model), t5_families.abstract_params(model)
+    )
+  else:
+    files = huggingface.check(directory)
+  return Source(files, _config(directory), _beside(directory))
+
+
+def _is_training(directory: pathlib.Path) -> bool:
+  metadata = directory / "state" / orbax_file.METADATA
+  return metadata.is_file() and b"('params'," in metadata.read_bytes()
+
+
+def _open_training(directory: pathlib.Path, like) -> Source:
+  if like is None:
+    raise CheckpointError(
+        f"{directory}: a training checkpoint has no config.json and no"
+        " tokenizer; give --like DIR, a model directory of the same shape"
+    )
+  model = huggingface.load_config(like)
+  params = orbax_file.arrays(directory / "state", "params")
+  _check_shapes(directory, params, abstract_params(model), like)
+  tensors = mapping.Exported(huggingface.groups(model), params)
+  config = _config(like)
+  _set_dtype(config, tensors.dtype(tensors.names()[0]).name)
+  return Source(tensors, config, _beside(like))
+
+
+def _open_t5x(directory: pathlib.Path, like) -> Source:
+  files, values, model = t5x.Tensors(directory), {}, None
+  if like is not None:
+    values = t5_families.read_json(like / huggingface.CONFIG)
+    model = t5_families.read_config(values, like / huggingface.CONFIG)
+  config = t5x.read_config(files, model)
+  params = mapping.lazy(
+      files, t5x.groups(config, files), t5_families.abstract_params(config)
+  )
+  tensors = mapping.Exported(t5_families.groups(config), params)
+  values = t5_families.TOKEN_IDS | values | t5_families.write_config(config)
+  _set_dtype(values, tensors.dtype(tensors.names()[0]).name)
+  return Source(tensors, values, () if like is None else _beside(like))
+
+
+LAYOUTS = (
+    Layout("a Hugging Face directory", _is_huggingface, _open_huggingface),
+    Layout("a T5X checkpoint", t5x.matches, _open_t5x),
+    Layout(
+        "the directory of a training checkpoint's step", _is_training,
+        _open_training,
+    ),
+)
+
+
+def _check_shapes(directory, params, abstract, like) -> None:
+  """Raises CheckpointError unless the parameters are those of the model."""
+  found, wanted = (
+      {
+          jax.tree_util.keystr(path, simple=True, separator="/"): x.shape
+          for path, x in jax.tree_util.tree_leaves_with_path(tree)
+      }
+      for tree in (params, abstract)
+  )
+  for name in sorted(found.keys() | wanted.keys()):
+    have, want = found.get(name), wanted.get(name)
+    if have != want:
+      raise CheckpointError(
+          f"{directory}: parameter {name} has shape {have}, a model like"
+          f" {like} has {want}; give --like a model of the same shape"
+      )
+
+
+def _config(directory: pathlib.Path) -> dict:
+  path = directory / huggingface.CONFIG
+  return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _beside(directory: pathlib.Path) -> tuple[pathlib.Path, ...]:
+  return tuple(p for n in _BESIDE if (p := directory / n).is_file())
+
+
+def _set_dtype(config: dict, dtype: str) -> None:
+  """transformers 5 calls the field dtype, and reads the older name too."""
+  config["dtype" if "dtype" in config else "torch_dtype"] = dtype

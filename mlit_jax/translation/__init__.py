@@ -1,0 +1,1 @@
+"""Translation of instructions: back ends, batches, retries, cost, checks."""

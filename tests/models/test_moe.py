@@ -1,0 +1,107 @@
+"""The mixture of experts against NumPy, and cut over devices."""
+
+import os
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AbstractMesh, PartitionSpec
+
+from mlit_jax import partitioning
+from mlit_jax.models import decoder, moe
+from mlit_jax.models.config import DecoderConfig
+
+CONFIG = DecoderConfig(
+    vocab_size=8, num_layers=2, embed_dim=4, num_heads=2, num_kv_heads=2,
+    head_dim=2, mlp_dim=6, num_experts=4, experts_per_token=2,
+)
+
+
+def test_it_equals_a_loop_over_tokens_and_their_best_experts():
+  rng = np.random.default_rng(0)
+  d, f, e = CONFIG.embed_dim, CONFIG.mlp_dim, CONFIG.num_experts
+  shapes = {
+      "router": (d, e), "gate": (e, d, f), "up": (e, d, f), "down": (e, f, d),
+  }
+  params = {k: np.float32(rng.standard_normal(v)) for k, v in shapes.items()}
+  x = np.float32(rng.standard_normal((2, 7, d)))
+  found = jax.jit(moe.MixtureOfExperts(CONFIG).apply)({"params": params}, x)
+  used = set()
+  for place in np.ndindex(2, 7):
+    scores = x[place] @ params["router"]
+    best = np.argsort(scores)[-2:]
+    used |= set(best.tolist())
+    shares = np.exp(scores[best]) / np.exp(scores[best]).sum()
+    expected = 0
+    for expert, share in zip(best, shares):
+      gate, up = (x[place] @ params[k][expert] for k in ("gate", "up"))
+      hidden = gate / (1 + np.exp(-gate)) * up
+      expected = expected + share * (hidden @ params["down"][expert])
+    np.testing.assert_allclose(found[place], expected, rtol=1e-4, atol=1e-5)
+  assert used == {0, 1, 2, 3}
+
+
+def test_experts_are_cut_over_the_tensor_axis():
+  mesh = AbstractMesh((1, 2, 2), partitioning.MESH_AXES)
+  shapes = jax.eval_shape(lambda: decoder.init_params(CONFIG, 0))
+  mlp = partitioning.param_shardings(shapes, mesh)["blocks"]["mlp"]
+  for name, spec in (
+      ("router", (None, "fsdp", "tensor")),
+      ("gate", (None, "tensor", "fsdp", None)),
+      ("up", (None, "tensor", "fsdp", None)),
+      ("down", (None, "tensor", None, "fsdp")),
+  ):
+    assert mlp[name].spec == PartitionSpec(*spec), name
+
+
+# Eight virtual devices need a process of their own.
+_ON_EIGHT = """
+import sys, jax, numpy as np
+sys.path.insert(0, sys.argv[1])
+import test_moe
+one, eight = (test_moe.loss_and_gradients(shape) for shape in (
+    (1, 1, 1), (2, 2, 2)))
+jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    one, eight)
+print("equal")
+"""
+
+
+def loss_and_gradients(mesh_shape):
+  """Of the sum of squared logits, on as many devices."""
+  devices = jax.devices()[: int(np.prod(mesh_shape))]
+  mesh = partitioning.make_mesh(mesh_shape, devices)
+  boxed = jax.jit(lambda: decoder.init_params(CONFIG, 0))()
+  params = jax.device_put(
+      nn.meta.unbox(boxed), partitioning.param_shardings(boxed, mesh)
+  )
+  gate = params["blocks"]["mlp"]["gate"]
+  assert gate.addressable_data(0).shape[1] == 4 // mesh_shape[2]
+  tokens = np.random.default_rng(0).integers(0, 8, (4, 6))
+  tokens = jax.device_put(tokens, partitioning.batch_sharding(mesh))
+  positions = jnp.broadcast_to(jnp.arange(6), (4, 6))
+
+  def loss(params):
+    logits, _ = decoder.Decoder(CONFIG).apply(
+        {"params": params}, tokens, positions
+    )
+    return jnp.mean(logits**2)
+
+  with partitioning.activation_rules(mesh):
+    return jax.device_get(jax.jit(jax.value_and_grad(loss))(params))
+
+
+@pytest.mark.slow
+def test_eight_devices_equal_one():
+  flags = "--xla_force_host_platform_device_count=8"
+  done = subprocess.run(
+      [sys.executable, "-c", _ON_EIGHT, os.path.dirname(__file__)],
+      env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+      capture_output=True, text=True, timeout=300,
+  )
+  assert done.stdout == "equal\n", done.stderr
