@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
 from mlit_jax.models import positions as positions_lib
+from mlit_jax.models import remat as remat_lib
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.layers import MLP, Attention, KVCache, Rows, norm
 from mlit_jax.models.moe import MixtureOfExperts
@@ -49,10 +50,12 @@ class Decoder(nn.Module):
   Attributes:
     config: its shape.
     dtype: of activations; parameters are float32.
+    remat: what blocks keep for the backward pass, by name (models/remat.py).
   """
 
   config: DecoderConfig
   dtype: jax.typing.DTypeLike = jnp.float32
+  remat: str = "none"
 
   def setup(self):
     c = self.config
@@ -65,14 +68,15 @@ class Decoder(nn.Module):
       self._head = self.param("head", init, shape, jnp.float32)
     if c.embedding_norm:
       self._embedding_norm = norm(c, "embedding_norm")
+    unrolled = self.remat == "none" and c.num_layers <= _UNROLLED_LAYERS
     blocks = nn.scan(
-        Block,
+        remat_lib.remat(Block, self.remat),
         variable_axes={"params": 0},
         split_rngs={"params": True},
         in_axes=(0, nn.broadcast),
         length=c.num_layers,
         # Few layers: the loop would cost more than it saves in compiling.
-        unroll=c.num_layers if c.num_layers <= _UNROLLED_LAYERS else 1,
+        unroll=c.num_layers if unrolled else 1,
         metadata_params={nn.PARTITION_NAME: "layers"},
     )
     self._blocks = blocks(c, name="blocks")

@@ -253,3 +253,28 @@ def test_init_is_seeded():
   np.testing.assert_array_equal(one, same)
   assert np.abs(one - other).max() > 0.1
   np.testing.assert_allclose(one.std(), 20**-0.5, rtol=0.1)
+
+
+@pytest.mark.parametrize("policy", ["full", "context"])
+def test_remat_saves_memory_and_changes_no_gradient(random_params, policy):
+  config = DecoderConfig(50, 3, 32, 4, 2, 8, 64, 512)
+  params = random_params(config)
+  rng = np.random.default_rng(0)
+  tokens = jnp.asarray(rng.integers(0, 50, (2, 256)), jnp.int32)
+  places = jnp.broadcast_to(jnp.arange(256), (2, 256))
+
+  def gradient(remat):
+    model = decoder.Decoder(config, remat=remat)
+
+    def loss(params):
+      logits, _ = model.apply({"params": params}, tokens, places)
+      return jnp.mean(jnp.square(logits))
+
+    made = jax.jit(jax.grad(loss)).lower(params).compile()
+    return made(params), made.memory_analysis().temp_size_in_bytes
+
+  (plain, much), (saved, less) = gradient("none"), gradient(policy)
+  assert less < 0.9 * much
+  for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(saved)):
+    a = np.asarray(a)
+    np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5 * np.abs(a).max())
