@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
+from mlit_jax.models import low_rank
 from mlit_jax.models import positions as positions_lib
 from mlit_jax.models import remat as remat_lib
 from mlit_jax.models.config import DecoderConfig
@@ -71,8 +72,8 @@ class Decoder(nn.Module):
     unrolled = self.remat == "none" and c.num_layers <= _UNROLLED_LAYERS
     blocks = nn.scan(
         remat_lib.remat(Block, self.remat),
-        variable_axes={"params": 0},
-        split_rngs={"params": True},
+        variable_axes={"params": 0, low_rank.COLLECTION: 0},
+        split_rngs={"params": True, low_rank.DROPOUT: True},
         in_axes=(0, nn.broadcast),
         length=c.num_layers,
         # Few layers: the loop would cost more than it saves in compiling.

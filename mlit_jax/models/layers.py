@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mlit_jax.models import positions as positions_lib
 from mlit_jax.models.attention import attend
 from mlit_jax.models.config import DecoderConfig
+from mlit_jax.models.low_rank import low_rank
 
 _EVERYTHING = 1 << 30  # a window wider than any sequence
 ACTIVATIONS = {
@@ -102,6 +103,8 @@ def linear(
     init = nn.initializers.zeros
     init = nn.with_logical_partitioning(init, tuple(axes[a] for a in kept))
     y = y + parameter(f"{name}_bias", init, kept)
+  if (change := low_rank(module, name, einsum, x, stacked)) is not None:
+    y = y + change
   return y
 
 
