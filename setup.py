@@ -75,6 +75,7 @@ setuptools.setup(
             "beartype", "datasets", "google-cloud-translate", "google-genai",
             "httpx", "pytest", "pytest-cov", "ruff", "sacrebleu", "selenium",
             # The peers that models are compared with.
+            'peft; python_version < "3.12"',
             'torch==2.13.0; python_version < "3.12"',
             'transformers; python_version < "3.12"',
         ],
