@@ -15,8 +15,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from mlit_jax.models import decoder
+from mlit_jax.models import decoder, encoder_decoder
 from mlit_jax.models.config import DecoderConfig
+from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.interchange import rope
 from mlit_jax.models.interchange.mapping import Group
 
@@ -258,8 +259,16 @@ class Family:
     return tuple(found)
 
 
+ModelConfig = DecoderConfig | EncoderDecoderConfig
+
+
 @functools.cache
-def abstract_params(config: DecoderConfig) -> dict:
+def boxed_params(config: ModelConfig) -> dict:
+  """Shapes of the parameters, with their logical axes."""
+  model = decoder if isinstance(config, DecoderConfig) else encoder_decoder
+  return jax.eval_shape(lambda: model.init_params(config, 0))
+
+
+def abstract_params(config: ModelConfig) -> dict:
   """Shapes of the parameters, without their logical axes."""
-  shapes = jax.eval_shape(lambda: decoder.init_params(config, 0))
-  return nn.meta.unbox(shapes)
+  return nn.meta.unbox(boxed_params(config))

@@ -6,7 +6,6 @@ one takes for ever.
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 import re
@@ -14,11 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlit_jax.models import lora as lora_lib
-from mlit_jax.models.interchange.stored import (
-    CheckpointError,
-    unique,
-    unreadable,
-)
+from mlit_jax.models.interchange.stored import CheckpointError, read_json
 
 # Field -> what may stand there, because it changes nothing.
 _FIXED = {
@@ -128,14 +123,7 @@ def read(path: pathlib.Path) -> PeftConfig:
     CheckpointError: it cannot be read, or a field is missing, unknown or has
       a value that is not computed here.
   """
-  try:
-    values = json.loads(
-        path.read_text(encoding="utf-8"), object_pairs_hook=unique
-    )
-  except OSError as e:
-    raise unreadable(path, e) from None
-  except (ValueError, RecursionError) as e:
-    raise CheckpointError(f"{path}: not JSON ({e})") from None
+  values = read_json(path)
   try:
     if not isinstance(values, dict):
       raise ValueError(f"expected a JSON object, not {values!r:.40}")

@@ -67,6 +67,12 @@ class Checkpoint(Tensors, Protocol):
     """Whether two tensors are the same, bit for bit."""
 
 
+def has_weights(directory: str | os.PathLike) -> bool:
+  """Whether there are files to read tensors from, or an index of them."""
+  places = (name + kind for name in _READERS for kind in ("", _INDEX))
+  return any((pathlib.Path(directory) / name).exists() for name in places)
+
+
 class TensorFiles:
   """The tensors of a directory; only headers are read when it is opened.
 

@@ -122,7 +122,7 @@ def test_saved_and_loaded_is_equal(random_params, tmp_path, tied):
             {"model_type": "gpt2"},
             "config.json: model_type='gpt2' is not supported, only one of"
             " baichuan, bloom, gemma, gemma2, gemma3_text, gpt_neox, llama,"
-            " mistral, mixtral, qwen2, qwen3",
+            " mistral, mixtral, mt5, qwen2, qwen3, t5, umt5",
         ),
         (
             {"hidden_act": "relu"},
