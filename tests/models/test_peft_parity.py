@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mlit_jax.models import decoder, lora
+from mlit_jax.models.interchange import convert
 from mlit_jax.models.interchange import peft as ours_to_peft
 
 torch = pytest.importorskip("torch")
@@ -106,6 +107,9 @@ def test_ours_gives_its_logits_in_peft_and_comes_back(pair, tmp_path):
   assert families.difference(expected, base) > 0.1
   theirs = logits(model.get_base_model())
   assert families.difference(expected, theirs) < 1e-4
+  convert.convert(pair.directory, tmp_path / "merged", adapter=tmp_path)
+  merged = logits(pair.theirs(tmp_path / "merged"))
+  assert families.difference(merged, theirs) < 1e-4
   again, how = ours_to_peft.load_adapter(tmp_path, pair.config)
   assert (how.rank, how.scale, how.dropout) == (2, 1.5, 0)
   jax.tree.map(

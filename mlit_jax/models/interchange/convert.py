@@ -10,18 +10,20 @@ import jax
 import numpy as np
 
 from mlit_jax import records
+from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.interchange import (
     exchange,
     huggingface,
     mapping,
     orbax_file,
+    peft,
     storage,
     t5_families,
     t5x,
     tokenizer_json,
 )
-from mlit_jax.models.interchange.family import abstract_params
+from mlit_jax.models.interchange.family import ModelConfig, abstract_params
 from mlit_jax.models.interchange.storage import CheckpointError, Tensors
 from mlit_jax.models.interchange.stored import read_json
 
@@ -34,12 +36,14 @@ class Source:
 
   Attributes:
     tensors: under Hugging Face's names.
+    model: its shape.
     config: the content of config.json.
     beside: the directory that has generation_config.json and the tokenizer,
       if there is one.
   """
 
   tensors: Tensors
+  model: ModelConfig
   config: Mapping
   beside: pathlib.Path | None
 
@@ -65,6 +69,7 @@ def convert(
     destination: str | os.PathLike,
     *,
     like: str | os.PathLike | None = None,
+    adapter: str | os.PathLike | None = None,
     dtype: str | None = None,
     max_shard_bytes: int = 5 * 10**9,
     show: Callable[[int, int], None] = lambda done, total: None,
@@ -76,6 +81,7 @@ def convert(
     destination: the directory; replaced if it exists.
     like: a model directory whose config.json and tokenizer files are taken,
       for layouts that have none of their own.
+    adapter: a directory in PEFT's layout that is merged into the weights.
     dtype: of the floating-point numbers; None: as they are.
     max_shard_bytes: of a file with weights.
     show: called with the number of tensors written, and that of all.
@@ -95,10 +101,13 @@ def convert(
   if dtype is not None:
     _set_dtype(config, dtype)
   wanted = None if dtype is None else np.dtype(dtype)
+  tensors = opened.tensors
+  if adapter is not None:
+    if not isinstance(opened.model, DecoderConfig):
+      raise CheckpointError(f"{source}: no decoder; adapters are for decoders")
+    tensors = peft.Merged(tensors, opened.model, adapter, wanted)
   with exchange.replacing(destination) as temporary:
-    storage.save(
-        temporary, _Shown(opened.tensors, show), wanted, max_shard_bytes
-    )
+    storage.save(temporary, _Shown(tensors, show), wanted, max_shard_bytes)
     records.write_json(temporary / huggingface.CONFIG, config)
     if opened.beside is not None:
       _copy_beside(opened.beside, temporary)
@@ -138,8 +147,8 @@ def _open_huggingface(directory: pathlib.Path, like) -> Source:
     raise CheckpointError(
         f"{directory}: has a config.json of its own; leave --like out"
     )
-  files = huggingface.check(directory)
-  return Source(files, _config(directory), directory)
+  model, files = huggingface.check(directory)
+  return Source(files, model, _config(directory), directory)
 
 
 def _is_training(directory: pathlib.Path) -> bool:
@@ -162,7 +171,7 @@ def _open_training(directory: pathlib.Path, like) -> Source:
   tensors = mapping.Exported(huggingface.groups(model), params)
   config = _config(like)
   _set_dtype(config, tensors.dtype(tensors.names()[0]).name)
-  return Source(tensors, config, like)
+  return Source(tensors, model, config, like)
 
 
 def _open_t5x(directory: pathlib.Path, like) -> Source:
@@ -177,7 +186,7 @@ def _open_t5x(directory: pathlib.Path, like) -> Source:
   tensors = mapping.Exported(t5_families.groups(config), params)
   values = t5_families.TOKEN_IDS | values | t5_families.write_config(config)
   _set_dtype(values, tensors.dtype(tensors.names()[0]).name)
-  return Source(tensors, values, like)
+  return Source(tensors, config, values, like)
 
 
 LAYOUTS = (

@@ -96,7 +96,7 @@ def load(
   return config, params
 
 
-def check(directory: str | os.PathLike) -> TensorFiles:
+def check(directory: str | os.PathLike) -> tuple[ModelConfig, TensorFiles]:
   """Opens weights and reads config.json; no tensor is read.
 
   Raises:
@@ -106,7 +106,7 @@ def check(directory: str | os.PathLike) -> TensorFiles:
   mapping.check(
       files, groups(config, files.names()), abstract_params(config)
   )
-  return files
+  return config, files
 
 
 def groups(

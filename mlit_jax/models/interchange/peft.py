@@ -190,6 +190,62 @@ def _to_theirs(module, values, at, rank) -> tuple[np.ndarray, np.ndarray]:
   return a.T, to_theirs(*blocks)[0]
 
 
+class Merged:
+  """A checkpoint's tensors with an adapter in them.
+
+  The interface is `storage.Tensors`; a tensor is merged when it is read, in
+  float32.
+  """
+
+  def __init__(
+      self,
+      tensors: storage.Tensors,
+      config: DecoderConfig,
+      directory: str | os.PathLike,
+      dtype: np.dtype | None = None,
+  ):
+    """Reads the adapter.
+
+    Args:
+      tensors: of the base, with or without the prefix of its family.
+      config: of the base.
+      directory: of the adapter.
+      dtype: of tensors that change, so that they are rounded once; None: as
+        they are.
+
+    Raises:
+      CheckpointError: as `load_adapter`.
+    """
+    adapters, self._lora = load_adapter(directory, config)
+    self._values = _one(config, self._lora, adapters, 0)
+    self._tensors, self._dtype = tensors, dtype
+    self.names, self.shape = tensors.names, tensors.shape
+    prefix, there = FAMILIES[config.family].prefix, set(tensors.names())
+    self._changed = {}
+    for module in _modules(config):
+      if any(m.name in self._values for m in module.maps):
+        for at, name in module.places():
+          name += ".weight"
+          name = name if name in there else name.removeprefix(prefix)
+          self._changed[name] = module, at
+
+  def dtype(self, name: str) -> np.dtype:
+    """The type of a tensor's numbers."""
+    if self._dtype is not None and name in self._changed:
+      return self._dtype
+    return self._tensors.dtype(name)
+
+  def read(self, name: str) -> np.ndarray:
+    """Reads and merges one tensor."""
+    value = self._tensors.read(name)
+    if name not in self._changed:
+      return value
+    module, at = self._changed[name]
+    a, b = _to_theirs(module, self._values, at, self._lora.rank)
+    merged = value.astype(np.float32) + np.float32(self._lora.scale) * (b @ a)
+    return storage.cast(merged, self.dtype(name), name)
+
+
 def load_adapter(
     directory: str | os.PathLike, config: DecoderConfig
 ) -> tuple[dict, lora_lib.LoraConfig]:

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 from mlit_jax.models.config import DecoderConfig
-from mlit_jax.models.interchange import peft
+from mlit_jax.models.interchange import convert, huggingface, peft
 from mlit_jax.models.interchange.storage import CheckpointError
 from mlit_jax.models.lora import LoraConfig
 
@@ -274,6 +274,54 @@ def test_a_bin_file_of_torch_is_read(tmp_path):
     np.testing.assert_array_equal(
         value, expected["blocks"]["attention"]["query"][part]
     )
+
+
+@pytest.mark.parametrize("family", ["llama", "bloom"])
+def test_merging_rounds_once(family, random_params, tmp_path):
+  """BLOOM's checkpoints lack the prefix of their base model."""
+  config, name = LLAMA, "model.layers.0.self_attn.q_proj"
+  if family == "bloom":
+    config = DecoderConfig(**vars(LLAMA) | {
+        "family": "bloom", "position": "alibi", "norm": "layer",
+        "embedding_norm": True, "gated_mlp": False, "activation": "gelu_tanh",
+        "qkv_bias": True, "out_bias": True, "mlp_bias": True,
+        "tie_embeddings": True, "num_kv_heads": 2, "mlp_dim": 16,
+    })
+    name = "transformer.h.0.self_attention.dense"
+  (tmp_path / "base").mkdir()
+  huggingface.write_model(
+      tmp_path / "base", config, random_params(config), {}, "bfloat16"
+  )
+  path = tmp_path / "base" / "model.safetensors"
+  base = safetensors.numpy.load_file(path)
+  if family == "bloom":
+    base = {k.removeprefix("transformer."): v for k, v in base.items()}
+    safetensors.numpy.save_file(base, path)
+  part = ".lora_{}.weight"
+  tensors = {
+      f"base_model.model.{name}{part.format(x)}": numbers(*shape) / 7
+      for x, shape in (("A", (2, 4)), ("B", (4, 2)))
+  }
+  about = ABOUT | {
+      "target_modules": [name.rpartition(".")[-1]], "layers_to_transform": [0]
+  }
+  adapter = write(tmp_path / "adapter", about, tensors)
+  name = f"{name}.weight".removeprefix("transformer.")
+  change = 4 * (numbers(4, 2) / 7) @ (numbers(2, 4) / 7)
+  expected = base[name].astype(np.float32) + change
+  for dtype in (None, "float32"):
+    out = tmp_path / f"out {dtype}"
+    convert.convert(tmp_path / "base", out, adapter=adapter, dtype=dtype)
+    found = safetensors.numpy.load_file(out / "model.safetensors")
+    assert found.keys() == base.keys()
+    for other in found.keys() - {name}:
+      np.testing.assert_array_equal(found[other], base[other])
+    if dtype is None:
+      expected_here = expected.astype(base[name].dtype)
+      assert found[name].dtype == base[name].dtype
+      np.testing.assert_array_equal(found[name], expected_here)
+    else:
+      np.testing.assert_allclose(found[name], expected, rtol=1e-6)
 
 
 def test_adapters_of_another_shape_are_not_written(tmp_path):
