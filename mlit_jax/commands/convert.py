@@ -81,9 +81,10 @@ def run(args) -> int:
         source, destination, like=args.like, adapter=args.adapter,
         dtype=args.dtype, max_shard_bytes=limit, show=show,
     )
-  finally:
-    if done:  # Else an error would be written behind the moving line.
-      progress.finished(name, time.monotonic() - began)
+  except BaseException:
+    progress.clear()  # An error would be written behind the moving line.
+    raise
+  progress.finished(name, time.monotonic() - began)
   print(f"{number} tensors: {destination}")
   return 0
 

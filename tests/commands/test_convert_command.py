@@ -106,6 +106,25 @@ def test_an_adapter_is_merged_or_refused(capsys, model, tmp_path):
   assert not (tmp_path / "again").exists()
 
 
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("tokenizer.model", b"x", "model: tokenizer.model: not a Sentence"),
+        ("tokenizer_config.json", b"{", "tokenizer_config.json: not JSON ("),
+        ("tokenizer_config.json", b"[]", "expected a JSON object"),
+    ],
+)
+def test_a_damaged_tokenizer_fails_with_one_line(
+    capsys, model, tmp_path, name, content, words
+):
+  (model / "tokenizer.json").unlink()
+  (model / name).write_bytes(content)
+  code, out, error = mlit(capsys, model, tmp_path / "out")
+  assert (code, out, error.count("\n")) == (1, "", 1)
+  assert words in error
+  assert not (tmp_path / "out").exists()
+
+
 def test_a_damaged_checkpoint_fails_with_one_line(capsys, model, tmp_path):
   (model / "model.safetensors").write_bytes(b"")
   code, out, error = mlit(capsys, model, tmp_path / "out")

@@ -41,6 +41,7 @@ _IGNORED = frozenset("""
     output_hidden_states pad_token_id problem_type return_dict tokenizer_class
     torch_dtype transformers_version unk_token_id use_cache
 """.split())
+_MOST_LAYERS = 10_000
 _FIXED = {"is_encoder_decoder": (False,), "chunk_size_feed_forward": (0,)}
 
 
@@ -151,6 +152,9 @@ class Family:
               f"{old}={value!r} and {name}={values[name]!r} mean the same;"
               " remove one"
           )
+    name = self._theirs("num_layers")
+    if isinstance(values.get(name), int) and values[name] > _MOST_LAYERS:
+      raise ValueError(f"{name}={values[name]}, more than any model has")
     ours |= self.read(values)
     if self.base_name is not None:
       ours |= rope.read(values, self.base_name)

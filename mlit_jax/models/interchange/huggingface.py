@@ -50,6 +50,8 @@ def load_config(directory: str | os.PathLike) -> ModelConfig:
   name = values.get("model_type")
   if name is None:
     raise CheckpointError(f"{path}: no field 'model_type'; add it")
+  if not isinstance(name, str):
+    raise CheckpointError(f"{path}: model_type={name!r:.60} is no name")
   if name in t5_families.ARCHITECTURES:
     files = TensorFiles(directory) if storage.has_weights(directory) else None
     return t5_families.read_config(values, path, files)

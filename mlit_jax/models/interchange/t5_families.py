@@ -126,7 +126,9 @@ def _read_fields(values: Any) -> dict[str, Any]:
           f"{name}={values[name]!r} contradicts feed_forward_proj={kind!r}"
       )
 
-  tied = values.get("tie_word_embeddings") is not False
+  tied = values.get("tie_word_embeddings", True)
+  if type(tied) is not bool:
+    raise ValueError(f"tie_word_embeddings must be true or false: {tied!r:.60}")
   scaled = tied and family != "mt5"
   if family == "t5":
     scaled = values.get("scale_decoder_outputs", tied)

@@ -54,7 +54,7 @@ def test_like_gives_family_numbers_token_ids_and_tokenizer(tmp_path):
   del values["scale_decoder_outputs"]
   (like / "config.json").write_text(json.dumps(values))
   (like / "spiece.model").write_bytes(b"pieces")
-  with pytest.raises(CheckpointError, match="like: not a SentencePiece model"):
+  with pytest.raises(CheckpointError, match="like: spiece.model: not a Sent"):
     convert.convert(source, tmp_path / "out", like=like)
   assert not (tmp_path / "out").exists()
   pieces = tokenizers.train_sentencepiece(["a b c"], 300).model

@@ -81,6 +81,8 @@ def test_t5_1_0_by_its_defaults():
         ({"is_encoder_decoder": False}, "is_encoder_decoder=False"),
         ({"is_decoder": True}, "is_decoder=True is not supported, only False"),
         ({"scale_decoder_outputs": True}, "no field of an mt5"),
+        ({"tie_word_embeddings": "no"}, "must be true or false: 'no'"),
+        ({"num_layers": 1 << 31}, "num_encoder_layers must be below 2**31"),
         ({"num_heads": 0}, "num_heads must be a positive whole number: 0"),
         ({"num_heads": "6"}, "num_heads must be a positive whole number: '6'"),
         ({"tie_word_embeddings": False, "layer_norm_epsilon": 0}, "norm_eps"),
