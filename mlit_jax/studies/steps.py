@@ -70,7 +70,7 @@ def build_instructions(
     shuffle_responses: bool = False,
 ) -> None:
   """Draws a manifest from the pocket world and tokenizes it."""
-  from mlit_jax.data import build, tasks
+  from mlit_jax.data import build, conversations
 
   source = sources.pocket_instructions(tuple(counts), "train")
   pool = {lang: [i for i, at in source if at == lang] for lang in counts}
@@ -79,9 +79,6 @@ def build_instructions(
     texts = {key: row.response for key, row in source.items()}
     manifest = recipes.shuffle_responses(manifest, seed, texts)
   manifest.write(directory)
-  examples = tasks.instruction_examples(
-      manifest, source, templates.get(template)
-  )
   origin = {
       "recipe": dict(counts),
       "design": manifest.design,
@@ -90,8 +87,9 @@ def build_instructions(
       "template": template,
   }
   build.build(
-      directory.name, examples, tokenizers.load(vocabulary), directory,
-      origin=origin,
+      directory.name, conversations.rows(manifest, source),
+      tokenizers.load(vocabulary), directory, origin=origin,
+      form=templates.get(template),
   )
 
 
