@@ -69,6 +69,8 @@ setuptools.setup(
         "gpu": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "gcp": ["google-cloud-translate", "sacrebleu"],
+        # See constraints/beam.txt.
+        "beam": ["apache-beam"],
         "judges": ["google-genai", "httpx"],
         "hf": ["datasets"],
         "test": [

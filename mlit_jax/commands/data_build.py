@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +51,12 @@ def add_arguments(build) -> None:
   build.add_argument("--shards", type=int, default=1, help="files")
   build.add_argument(
       "--jobs", type=int, default=1, help="processes that tokenize shards"
+  )
+  build.add_argument(
+      "--beam", metavar="OPTIONS", help="tokenize shards through Apache Beam"
+      " (extra beam) with these options of its own, e.g. --beam="
+      '"--runner=DataflowRunner --project=P"; "" is its DirectRunner, here.'
+      " --workdir must lie where all workers mount it",
   )
   build.add_argument(
       "--max_bad", default="0", metavar="N|P%%",
@@ -106,7 +113,11 @@ def run(args) -> pathlib.Path:
       "shards": args.shards, "max_length": args.max_length,
       "too_long": args.too_long,
   }
-  if args.jobs > 1:
+  if args.jobs > 1 and args.beam is not None:
+    raise UsageError("give --jobs or --beam, not both")
+  if args.beam is not None:
+    options["run"] = build.in_beam(shlex.split(args.beam))
+  elif args.jobs > 1:
     options["run"] = build.in_processes(args.jobs)
   for manifest, folder in (
       (made.train, directory), (made.validation, directory / "validation")

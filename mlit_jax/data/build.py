@@ -33,6 +33,7 @@ from mlit_jax.data.token_file import (
     shard_name,
 )
 from mlit_jax.data.tokenizers import Tokenizer
+from mlit_jax.errors import UsageError
 
 TOO_LONG = ("fail", "truncate", "drop")
 _COUNTED = {"truncate": "truncated", "drop": "dropped"}
@@ -70,7 +71,7 @@ def build(
     too_long: what happens to longer ones: `fail`, `truncate` (the end is cut
       off) or `drop`; both are counted.
     run: runs the pieces of work; one after the other by default. See
-      `in_processes`.
+      `in_processes` and `in_beam`.
 
   Returns:
     What build.json holds.
@@ -117,6 +118,39 @@ def in_processes(number: int) -> _Runner:
     with concurrent.futures.ProcessPoolExecutor(number, context) as pool:
       for _ in pool.map(work, shards):
         pass
+
+  return run
+
+
+def in_beam(options: Sequence[str]) -> _Runner:
+  """Runs pieces of work through Apache Beam (extra `beam`).
+
+  Args:
+    options: Beam's own, e.g. `--runner=DataflowRunner`; without any, its
+      DirectRunner works here. The directory must lie where all workers mount
+      it.
+
+  Raises:
+    UsageError: Beam is not installed, or does not take its options.
+  """
+  try:
+    import apache_beam
+    from apache_beam.options import pipeline_options
+  except ImportError as e:
+    raise UsageError(
+        f"Apache Beam cannot be loaded ({e}); pip install 'mlit-jax[beam]'"
+    ) from None
+  try:
+    pipeline = apache_beam.Pipeline(
+        options=pipeline_options.PipelineOptions(list(options))
+    )
+  except (ValueError, SystemExit) as e:
+    raise UsageError(f"Apache Beam does not take {options}: {e}") from None
+
+  def run(work, shards):
+    with pipeline:
+      numbers = pipeline | apache_beam.Create(list(shards))
+      _ = numbers | apache_beam.Reshuffle() | apache_beam.Map(work)
 
   return run
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from mlit_jax.data import build, token_file, tokenizers
+from mlit_jax.errors import UsageError
 
 ORIGIN = {"recipe": {"en": 2, "zh": 1}, "seed": 0}
 EXAMPLES = [
@@ -97,6 +99,37 @@ def test_the_summary_counts(built, tokenizer):
       "examples": 3,
       "sha256": hashlib.sha256(data).hexdigest(),
   }]
+
+
+def test_beam_makes_the_same_shards(tmp_path, tokenizer):
+  pytest.importorskip("apache_beam")
+  rows = [EXAMPLES[n % 3] | {"id": f"{n}"} for n in range(31)]
+  made = [
+      build.build(
+          "shards", rows, tokenizer, tmp_path / name, origin=ORIGIN, shards=4,
+          run=run,
+      )
+      for name, run in (
+          ("here", None),
+          ("beam", build.in_beam(["--direct_num_workers=1"])),
+      )
+  ]
+  assert made[0] == made[1] and len(made[0]["shards"]) == 4
+  for shard in made[0]["shards"]:
+    one, other = (tmp_path / name / shard["file"] for name in ("here", "beam"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_beam_s_wrong_options_are_said():
+  pytest.importorskip("apache_beam")
+  with pytest.raises(UsageError, match=r"Beam does not take .*Unexpected"):
+    build.in_beam(["--runner=Nope"])
+
+
+def test_beam_that_is_not_there_is_said(monkeypatch):
+  monkeypatch.setitem(sys.modules, "apache_beam", None)
+  with pytest.raises(UsageError, match=r"pip install 'mlit-jax\[beam\]'"):
+    build.in_beam([])
 
 
 def test_the_hash_is_the_same_in_two_builds(built, tmp_path, tokenizer):
