@@ -229,9 +229,9 @@ def test_a_missing_or_truncated_file(tmp_path, directory):
     batches.PackedRows(tmp_path, ROW, SIZE)
 
 
-@pytest.mark.parametrize("hosts", [1, 2, 3, 6])
+@pytest.mark.parametrize("hosts", [1, 2, 3, 8])
 def test_hosts_share_out_every_batch(directory, hosts):
-  size = 6
+  size = 24
   rows = batches.PackedRows(directory, ROW, size, LOSS)
   whole = list(batches.batches(rows, size, seed=1, epochs=2))
   shared = [
@@ -246,9 +246,9 @@ def test_hosts_share_out_every_batch(directory, hosts):
     assert sorted(map(tuple, got)) == sorted(map(tuple, batch["inputs"]))
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 3), (3, 1), (6, 2)])
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 3), (3, 8), (8, 1)])
 def test_the_number_of_hosts_may_change_at_a_resume(directory, before, after):
-  size = 6
+  size = 24
   rows = batches.PackedRows(directory, ROW, size, LOSS)
 
   def iterators(hosts):
@@ -260,7 +260,7 @@ def test_the_number_of_hosts_may_change_at_a_resume(directory, before, after):
     ]
 
   first = iterators(before)
-  seen = [next(it)["inputs"] for _ in range(5) for it in first]
+  seen = [next(it)["inputs"] for _ in range(2) for it in first]
   state = json.loads(json.dumps(first[-1].get_state(), default=int))
   second = iterators(after)
   for it in second:
