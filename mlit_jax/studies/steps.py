@@ -70,17 +70,22 @@ def build_instructions(
     shuffle_responses: bool = False,
 ) -> None:
   """Draws a manifest from the pocket world and tokenizes it."""
-  from mlit_jax.data import build, conversations
+  from mlit_jax.data import build, conversations, recipe_spec
 
   source = sources.pocket_instructions(tuple(counts), "train")
   pool = {lang: [i for i, at in source if at == lang] for lang in counts}
-  manifest = recipes.partition(pool, counts, main, seed)
+  part = {
+      "source": "pocket", "design": "partition", "counts": dict(counts),
+      "main": main,
+  }
+  recipe = {"seed": seed, "parts": [part]}
+  manifest = recipe_spec.make(recipe, {"pocket": pool}).train
   if shuffle_responses:
     texts = {key: row.response for key, row in source.items()}
     manifest = recipes.shuffle_responses(manifest, seed, texts)
   manifest.write(directory)
   origin = {
-      "recipe": dict(counts),
+      "recipe": recipe,
       "design": manifest.design,
       "seed": seed,
       "manifest_sha256": manifest.hash,
