@@ -21,7 +21,8 @@ def add_arguments(parser) -> None:
   parser.add_argument(
       "source", metavar="SRC", help="a Hugging Face directory (safetensors or"
       " .bin), a T5X checkpoint (checkpoint_<step>), or the directory of a"
-      " training checkpoint's step"
+      " training checkpoint's step; LoRA adapters in it become directories in"
+      " PEFT's layout"
   )
   parser.add_argument(
       "destination", metavar="DST", help="the directory to make; it must not"

@@ -1,6 +1,7 @@
 """Checkpoints of any layout read here, as Hugging Face directories."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import shutil
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 
 from mlit_jax import records
+from mlit_jax.models import lora as lora_lib
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.interchange import (
@@ -28,6 +30,8 @@ from mlit_jax.models.interchange.storage import CheckpointError, Tensors
 from mlit_jax.models.interchange.stored import read_json
 
 _GENERATION = "generation_config.json"
+# Of a training checkpoint with adapters: their tree, and their LoraConfig.
+_ADAPTERS, _LORA = "adapters", pathlib.Path("lora", "metadata")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +81,9 @@ def convert(
   """Writes a Hugging Face directory, all or nothing, tensor by tensor.
 
   Args:
-    source: a directory of one of LAYOUTS.
+    source: a directory of one of LAYOUTS; or the directory of a training
+      checkpoint's step with LoRA adapters, which become directories in PEFT's
+      layout: the destination, or 0, 1 and so on in it where there are several.
     destination: the directory; replaced if it exists.
     like: a model directory whose config.json and tokenizer files are taken,
       for layouts that have none of their own.
@@ -93,6 +99,13 @@ def convert(
     CheckpointError: the source is of no known layout, damaged or incomplete.
   """
   source = pathlib.Path(source)
+  if _has(source, _ADAPTERS):
+    if dtype is not None or adapter is not None:
+      raise CheckpointError(
+          f"{source}: has LoRA adapters, which go out as they are; convert"
+          " their base with --adapter to merge one"
+      )
+    return _convert_adapters(source, pathlib.Path(destination), like)
   layout = next((x for x in LAYOUTS if x.matches(source)), None)
   if layout is None:
     raise CheckpointError(_unknown(source))
@@ -151,18 +164,46 @@ def _open_huggingface(directory: pathlib.Path, like) -> Source:
   return Source(files, model, _config(directory), directory)
 
 
-def _is_training(directory: pathlib.Path) -> bool:
+def _convert_adapters(source, destination, like) -> int:
+  """Adapters of a training checkpoint, in PEFT's layout."""
+  model = huggingface.load_config(_like(source, like))
+  if not isinstance(model, DecoderConfig):
+    raise CheckpointError(f"{like}: no decoder; adapters are for decoders")
+  fields = read_json(source / _LORA)
+  try:
+    lora = lora_lib.LoraConfig(**fields)
+  except (TypeError, ValueError) as e:
+    raise CheckpointError(f"{source / _LORA}: {e}") from None
+  adapters = orbax_file.arrays(source / "state", _ADAPTERS)
+  leaves = jax.tree.leaves(adapters)
+  count = leaves[0].shape[1] if len(leaves[0].shape) > 1 else 1
+  try:
+    with exchange.replacing(destination) as temporary:
+      for k in range(count):
+        place = temporary if count == 1 else temporary / str(k)
+        peft.save_adapter(place, model, lora, adapters, k, os.fspath(like))
+  except ValueError as e:
+    raise CheckpointError(f"{source}: {e}") from None
+  return len(leaves) * count
+
+
+def _has(directory: pathlib.Path, root: str) -> bool:
+  """Whether it is a training checkpoint's step with this tree."""
   metadata = directory / "state" / orbax_file.METADATA
-  return metadata.is_file() and b"('params'," in metadata.read_bytes()
+  return metadata.is_file() and f"('{root}',".encode() in metadata.read_bytes()
 
 
-def _open_training(directory: pathlib.Path, like) -> Source:
+def _like(directory: pathlib.Path, like):
   if like is None:
     raise CheckpointError(
         f"{directory}: a training checkpoint has no config.json and no"
         " tokenizer; give --like DIR, a model directory of the same shape"
     )
-  model = huggingface.load_config(like)
+  return like
+
+
+def _open_training(directory: pathlib.Path, like) -> Source:
+  model = huggingface.load_config(_like(directory, like))
   params = orbax_file.arrays(directory / "state", "params")
   if isinstance(model, EncoderDecoderConfig):
     # It is the tensors that tell of a T5 (t5_families.py).
@@ -193,7 +234,8 @@ LAYOUTS = (
     Layout("a Hugging Face directory", _is_huggingface, _open_huggingface),
     Layout("a T5X checkpoint", t5x.matches, _open_t5x),
     Layout(
-        "the directory of a training checkpoint's step", _is_training,
+        "the directory of a training checkpoint's step",
+        functools.partial(_has, root="params"),
         _open_training,
     ),
 )

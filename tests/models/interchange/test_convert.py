@@ -1,18 +1,22 @@
 """Conversion: what goes in comes out, whatever the layout; or nothing does."""
 
+import dataclasses
 import json
 import os
 
+import flax.linen as nn
 import jax
 import ml_dtypes
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 import safetensors.numpy
 
 from mlit_jax.data import tokenizers
+from mlit_jax.models import lora
 from mlit_jax.models.config import DecoderConfig
-from mlit_jax.models.interchange import convert, huggingface
+from mlit_jax.models.interchange import convert, huggingface, peft
 from mlit_jax.models.interchange.storage import CheckpointError, TensorFiles
 from mlit_jax.training.checkpoint import Checkpoints
 from mlit_jax.training.loop import TrainState
@@ -101,6 +105,65 @@ def test_a_training_checkpoint_gets_its_config_from_another(
   assert names(tmp_path / "out") == names(model)
   config = json.loads((tmp_path / "out" / "config.json").read_text())
   assert config["torch_dtype"] == "float32"
+
+
+HOW = lora.LoraConfig("attention/(query|out)$", 2, 3.0)
+
+
+@pytest.fixture(params=[1, 3])
+def lora_step(request, tmp_path):
+  """A step with so many adapters; the tree, and the step's directory."""
+  tree = nn.meta.unbox(lora.init(CONFIG, HOW, 0, request.param))
+  tree = jax.tree.map(lambda x: x + 0.1, tree)
+  manager = ocp.CheckpointManager(tmp_path / "lora_run")
+  manager.save(
+      7,
+      args=ocp.args.Composite(
+          state=ocp.args.StandardSave({"adapters": tree}),
+          lora=ocp.args.JsonSave(dataclasses.asdict(HOW)),
+      ),
+  )
+  manager.close()
+  return tree, tmp_path / "lora_run" / "7"
+
+
+def test_adapters_of_a_training_checkpoint(lora_step, model, tmp_path):
+  tree, step = lora_step
+  count = jax.tree.leaves(tree)[0].shape[1]
+  assert convert.convert(step, tmp_path / "out", like=model) == 4 * count
+  for k in range(count):
+    place = tmp_path / "out" / (str(k) if count > 1 else "")
+    found, how = peft.load_adapter(place, CONFIG)
+    assert (how.rank, how.scale) == (2, 1.5)
+    jax.tree.map(
+        lambda a, b, k=k: np.testing.assert_array_equal(a, b[:, k : k + 1]),
+        found, tree,
+    )
+    about = json.loads((place / "adapter_config.json").read_text())
+    assert about["base_model_name_or_path"] == str(model)
+  assert len(names(tmp_path / "out")) == (2 if count == 1 else count)
+
+
+@pytest.mark.parametrize("lora_step", [1], indirect=True)
+def test_adapters_that_cannot_go_out_are_refused(lora_step, model, tmp_path):
+  _, step = lora_step
+  assert "give --like DIR" in refused(step, tmp_path)
+  assert "go out as they are" in refused(
+      step, tmp_path, like=model, dtype="bfloat16"
+  )
+  path = step / "lora" / "metadata"
+  fields = json.loads(path.read_text())
+  for change, words in (
+      ({"rank": 4}, "has shape (2, 1, 2, 6, 2), the config says"),
+      ({"rank": 0}, "rank must be a positive whole number"),
+      ({"rnak": 4}, "unexpected keyword argument 'rnak'"),
+      ({"pattern": "q_proj"}, "matches no linear map"),
+  ):
+    path.write_text(json.dumps(fields | change))
+    message = refused(step, tmp_path, like=model)
+    assert message.startswith(str(step)) and words in message
+  path.unlink()
+  assert "cannot be read: No such file" in refused(step, tmp_path, like=model)
 
 
 def refused(source, tmp_path, **options):
