@@ -47,7 +47,9 @@ def test_it_equals_a_loop_over_tokens_and_their_best_experts():
   assert used == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("length", [1, 60])
+@pytest.mark.parametrize(
+    "length", [pytest.param(1, marks=pytest.mark.slow), 60]
+)
 def test_it_equals_every_expert_on_every_token_with_gradients(length):
   """An adapter of zeros makes all work on all; few and many tokens."""
   c = dataclasses.replace(CONFIG, embed_dim=16, num_experts=8)
@@ -65,7 +67,10 @@ def test_it_equals_every_expert_on_every_token_with_gradients(length):
   def loss(params, x, more):
     return jnp.sum(jnp.sin(model.apply({"params": params, **more}, x)))
 
-  both = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+  both = jax.jit(
+      jax.value_and_grad(loss, argnums=(0, 1)),
+      compiler_options={"xla_backend_optimization_level": 0},
+  )
   found, expected = (
       both(params, x, more) for more in ({}, {"lora": {"gate": zero}})
   )
