@@ -5,12 +5,22 @@ arguments; the heavy libraries are imported where they are used, so that a
 study with nothing left to do starts at once.
 """
 
+import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlit_jax import records
-from mlit_jax.data import recipes, sources, templates, token_file, tokenizers
+from mlit_jax.data import (
+    recipe_spec,
+    recipes,
+    sources,
+    templates,
+    token_file,
+    tokenizers,
+)
+from mlit_jax.errors import UsageError
+from mlit_jax.studies import material
 
 MODEL, RESPONSES, TOKENIZER = "model", "responses.jsonl", "tokenizer.model"
 SUMMARY = "summary.json"
@@ -62,36 +72,89 @@ def build_documents(
 def build_instructions(
     directory: pathlib.Path,
     vocabulary: pathlib.Path,
-    counts: Mapping[str, int],
+    recipe: Mapping[str, Any],
+    given: Mapping[str, str],
     *,
-    main: str,
     template: str,
-    seed: int,
     shuffle_responses: bool = False,
 ) -> None:
-  """Draws a manifest from the pocket world and tokenizes it."""
+  """Draws a recipe's manifest and tokenizes it.
+
+  Args:
+    directory: the step's; gets the manifest and the token files.
+    vocabulary: where the tokenizer lies.
+    recipe: as data/recipe_spec.py says, of sources that material.py knows.
+    given: the study's own sources, name -> READER:PATH.
+    template: puts the examples in words.
+    shuffle_responses: makes a control.
+  """
   from mlit_jax.data import build, tasks
 
-  source = sources.pocket_instructions(tuple(counts), "train")
-  pool = {lang: [i for i, at in source if at == lang] for lang in counts}
-  manifest = recipes.partition(pool, counts, main, seed)
+  everything: dict[tuple[str, str], records.Instruction] = {}
+  pools: dict[str, dict[str, list[str]]] = {}
+  for source, languages in recipe_spec.languages(recipe).items():
+    rows = material.instructions(source, languages, given)
+    everything |= rows
+    pool = pools.setdefault(source, {lang: [] for lang in languages})
+    for id_, lang in rows:
+      pool[lang].append(id_)
+  manifest = recipe_spec.make(recipe, pools).train
   if shuffle_responses:
-    texts = {key: row.response for key, row in source.items()}
-    manifest = recipes.shuffle_responses(manifest, seed, texts)
+    texts = {key: row.response for key, row in everything.items()}
+    manifest = recipes.shuffle_responses(manifest, manifest.seed, texts)
   manifest.write(directory)
   examples = tasks.instruction_examples(
-      manifest, source, templates.get(template)
+      manifest, everything, templates.get(template)
   )
   origin = {
-      "recipe": dict(counts),
+      "recipe": recipe,
       "design": manifest.design,
-      "seed": seed,
+      "seed": manifest.seed,
       "manifest_sha256": manifest.hash,
       "template": template,
   }
   build.build(
       directory.name, examples, tokenizers.load(vocabulary), directory,
       origin=origin,
+  )
+
+
+def fingerprint(base: pathlib.Path) -> dict[str, int]:
+  """File name -> size of a model directory: what a study made from it holds.
+
+  Raises:
+    UsageError: there is no such directory.
+  """
+  if not (base / "config.json").is_file():
+    raise UsageError(f"{base}: not a model directory; it has no config.json")
+  return {
+      p.name: p.stat().st_size for p in sorted(base.iterdir()) if p.is_file()
+  }
+
+
+def adopt_tokenizer(directory: pathlib.Path, base: pathlib.Path) -> None:
+  """Takes the tokenizer of a model directory as the study's vocabulary."""
+  from mlit_jax.models.interchange import tokenizer_json
+
+  tokenizers.load(base)
+  tokenizer_json.copy_files(base, directory)
+
+
+def adopt_model(directory: pathlib.Path, base: pathlib.Path) -> None:
+  """Takes a model directory, where it lies, as the study's base."""
+  from mlit_jax.models.interchange import huggingface
+
+  config, files = huggingface.load_config(base), huggingface.check(base)
+  (directory / MODEL).unlink(missing_ok=True)
+  (directory / MODEL).symlink_to(base.absolute(), target_is_directory=True)
+  shapes = [files.shape(name) for name in files.names()]
+  records.write_json(
+      directory / SUMMARY,
+      {
+          "parameters": sum(map(math.prod, shapes)),
+          "num_layers": config.num_layers,
+          "embed_dim": config.embed_dim,
+      },
   )
 
 
@@ -113,7 +176,8 @@ def train(
     data: a built token file.
     vocabulary: where the tokenizer lies.
     base: a model directory, or None.
-    model: fields of DecoderConfig without the vocabulary's size.
+    model: fields of DecoderConfig without the vocabulary's size; {}: those
+      of the base.
     options: `row_length, loss_length, batch_size, epochs,
       checkpoint_every` and `optimizer`, the fields of OptimizerConfig.
     seed: of the initial parameters and of the order of the data.
@@ -121,21 +185,28 @@ def train(
   """
   from mlit_jax.data import batches
   from mlit_jax.models.config import DecoderConfig
-  from mlit_jax.models.interchange import huggingface
+  from mlit_jax.models.interchange import (
+      exchange,
+      huggingface,
+      tokenizer_json,
+  )
   from mlit_jax.studies import session
   from mlit_jax.training.optimizer import OptimizerConfig
 
-  tokenizer = tokenizers.SentencePieceTokenizer.from_directory(vocabulary)
-  config = DecoderConfig(vocab_size=tokenizer.vocab_size, **model)
-  trainer = session.trainer(config, OptimizerConfig(**options["optimizer"]))
-  if base is None:
-    params = trainer.init(seed)
-  else:
-    found, params = huggingface.load(base)
-    if found != config:
+  tokenizer = tokenizers.load(vocabulary)
+  config, params = None, None
+  if base is not None:
+    config, params = huggingface.load(base)
+  if model:
+    wanted = DecoderConfig(vocab_size=tokenizer.vocab_size, **model)
+    if config not in (None, wanted):
       raise huggingface.CheckpointError(
-          f"{base}: the base is {found}, the run is {config}"
+          f"{base}: the base is {config}, the run is {wanted}"
       )
+    config = wanted
+  trainer = session.trainer(config, OptimizerConfig(**options["optimizer"]))
+  if params is None:
+    params = trainer.init(seed)
   size, epochs = options["batch_size"], options["epochs"]
   rows = batches.PackedRows(
       data, options["row_length"], size, options["loss_length"]
@@ -153,10 +224,10 @@ def train(
           f"step {p.step}/{p.num_steps}  loss {p.loss:.3f}"
       ),
   )
-  huggingface.save(
-      directory / MODEL, config, params, tokenizer.model,
-      bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id,
-  )
+  with exchange.replacing(directory / MODEL) as temporary:
+    ids = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
+    huggingface.write_model(temporary, config, params, ids)
+    tokenizer_json.copy_files(vocabulary, temporary)
   built = token_file.read_summary(data)
   records.write_json(
       directory / SUMMARY,
@@ -165,6 +236,8 @@ def train(
           "epochs": epochs,
           "tokens_seen": built["total"]["tokens"] * epochs,
           "parameters": sum(x.size for x in _leaves(params)),
+          "num_layers": config.num_layers,
+          "embed_dim": config.embed_dim,
           "final_loss": round(loss, 4),
           "packing_density": round(rows.density, 4),
       },
