@@ -21,7 +21,7 @@ def languages(config) -> None:
   needed = dict.fromkeys(given)
   if not config.base:
     needed |= dict.fromkeys(pipeline.base_languages(config))
-  in_pocket = material.POCKET in (config.train, config.evaluation)
+  in_pocket = any(map(material.is_pocket, (config.train, config.evaluation)))
   known = world.language_codes()
   for code in needed:
     if code in known:
@@ -45,15 +45,15 @@ def languages(config) -> None:
     raise UsageError(f"pretrain.shares.{bad[0]} must be greater than 0")
 
 
-def experiments(config, known: Sequence[str]) -> None:
-  """UsageError names an experiment that the study has not."""
-  for name in config.experiments:
+def names(key: str, given: Sequence[str], known: Sequence[str]) -> None:
+  """UsageError if a list of names in the config has one that is not known."""
+  for name in given:
     if name not in known:
       near = difflib.get_close_matches(name, known, n=1)
       hint = f"did you mean {near[0]!r}?" if near else (
           f"known: {', '.join(known)}"
       )
-      raise UsageError(f"experiments: no {name!r}; {hint}")
+      raise UsageError(f"{key}: no {name!r}; {hint}")
 
 
 def budget(config) -> None:

@@ -10,20 +10,26 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from mlit_jax.data import sources
-from mlit_jax.data.pocket import parallel, world
+from mlit_jax.data.pocket import items, parallel, world
 from mlit_jax.data.sources import translation
 from mlit_jax.errors import UsageError
 from mlit_jax.records import Instruction, Message
 
 POCKET, INTO, OUT_OF = "pocket", "into", "out-of"
 READING, TWO_TURNS = "reading", "two-turns"
+ENDINGS, ANSWERS = CHOICES = ("endings", "answers")
 _HELD_OUT = 60  # sentences to translate
 Rows = Mapping[tuple[str, str], Instruction]
 
 
+def is_pocket(name: str) -> bool:
+  """Whether the pocket world has it."""
+  return name in (POCKET, INTO, OUT_OF, READING, TWO_TURNS)
+
+
 def check(name: str, given: Mapping[str, str]) -> None:
   """UsageError unless there is such a material."""
-  if name not in (POCKET, INTO, OUT_OF) and name not in given:
+  if not is_pocket(name) and name not in given:
     raise UsageError(
         f"no source {name!r}: give it as study.sources.{name}=READER:PATH"
     )
@@ -49,6 +55,38 @@ def instructions(
         for row in _translation(name, lang, held_out=False)
     }
   return _given(name, languages, given)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+  """A beginning and its endings, one of them right.
+
+  Attributes:
+    context: what the endings follow.
+    endings: as they are put behind it.
+    right: which of them is right.
+    asked: whether the context is a question, to be put in a template.
+  """
+
+  id: str
+  lang: str
+  context: str
+  endings: tuple[str, ...]
+  right: int
+  asked: bool = False
+
+
+def choices(name: str, languages: Sequence[str]) -> list[Choice]:
+  """Multiple choice in the pocket world.
+
+  Args:
+    name: `endings`: hand-written beginnings with two endings; `answers`:
+      the unseen questions about a fact, each with the right answer and with a
+      wrong one.
+    languages: which.
+  """
+  make = {ENDINGS: _endings, ANSWERS: _answers}[name]
+  return [row for lang in languages for row in make(lang)]
 
 
 def prompts(
@@ -115,6 +153,63 @@ def _translation(name: str, lang: str, held_out: bool) -> list[Instruction]:
       )
       found.append(dataclasses.replace(row, lang=lang))
   return found
+
+
+def _endings(lang: str) -> list[Choice]:
+  return [
+      Choice(
+          row.id, lang, row.premise,
+          (row.right, row.wrong)[:: 1 if _even(row.id) else -1],
+          0 if _even(row.id) else 1,
+      )
+      for row in parallel.choices(lang)
+  ]
+
+
+def _answers(lang: str) -> list[Choice]:
+  """The same question, answered with the right and with another entity."""
+  language, found = world.load_language(lang), []
+  for item in items.split()["eval"]:
+    if item.task not in items.ONE_FACT_TASKS:
+      continue
+    asked, right = items.render(language, item)
+    wrong = [
+        answer
+        for question, answer in (
+            items.render(language, dataclasses.replace(item, args=args))
+            for args in _other_args(item)
+        )
+        if question == asked and answer != right
+    ]
+    if not wrong:
+      continue
+    number = _number(item.id)
+    endings = [right, wrong[number % len(wrong)]]
+    if number % 2:
+      endings.reverse()
+    found.append(
+        Choice(
+            item.id, lang, asked, tuple(endings), endings.index(right),
+            asked=True,
+        )
+    )
+  return found
+
+
+def _other_args(item: items.Item) -> list[tuple[str, str]]:
+  """One entity of a fact exchanged for another's, so that it is not true."""
+  facts = items.candidates(item.task)
+  x, y = item.args
+  mixed = [(x, b) for _, b in facts] + [(a, y) for a, _ in facts]
+  return [args for args in dict.fromkeys(mixed) if args not in facts]
+
+
+def _number(id_: str) -> int:
+  return int.from_bytes(hashlib.sha256(id_.encode()).digest()[:8], "big")
+
+
+def _even(id_: str) -> bool:
+  return _number(id_) % 2 == 0
 
 
 def _reading(lang: str) -> list[Instruction]:

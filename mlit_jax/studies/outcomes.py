@@ -27,9 +27,24 @@ class Outcomes:
     judgments: system -> language -> what was judged with it as `a`.
   """
 
-  def __init__(self, place: Place, config, systems: Sequence[System]):
+  def __init__(
+      self,
+      place: Place,
+      config,
+      systems: Sequence[System],
+      asked: Sequence[str] = (),
+  ):
+    """Reads them.
+
+    Args:
+      place: of the results' step.
+      config: of the study.
+      systems: all of the study's.
+      asked: the languages of the questions; default: the study's.
+    """
     self._config, self._place = config, place
-    self.languages = tuple(config.languages)
+    self.languages = tuple(asked or config.languages)
+    self._candidates = tuple(dict.fromkeys([*config.languages, *asked]))
     self.systems = {system.name: system for system in systems}
     self.prompts = material.prompts(
         config.evaluation, self.languages, pipeline.given(config)
@@ -44,14 +59,16 @@ class Outcomes:
           groups[j.lang].append(j)
 
   def _read_answers(self) -> dict[str, dict[tuple[str, str], dict[str, Any]]]:
-    gate = comparisons.pocket_gate(self.languages)
+    gate = comparisons.pocket_gate(self._candidates)
     references = {(p.id, p.lang): p.response for p in self.prompts}
     found = {}
     for name in self.systems:
       path = self._place.of(pipeline.decoding(name)) / steps.RESPONSES
+      if not path.exists():
+        continue  # a study without answers: it compares likelihoods
       rows = found[name] = {}
       for r in records.read_records(path, records.Response):
-        lang = gate.identify(r.response, self.languages).lang
+        lang = gate.identify(r.response, self._candidates).lang
         rows[r.id, r.lang] = {
             "text": r.response,
             "found": lang,
@@ -82,7 +99,7 @@ class Outcomes:
             "is_language_model": config.judge != "reference",
             "note": comparisons.REFERENCE_NOTE,
         },
-        "languages": list(self.languages),
+        "languages": list(self._config.languages),
         "base": self.base(),
         "systems": self.describe(),
     }

@@ -129,7 +129,7 @@ def _pair(config, pair: tuple[str, str]) -> System:
 def check(config) -> None:
   """Raises UsageError for a config that cannot be run, saying the mend."""
   checks.languages(config)
-  checks.experiments(config, EXPERIMENTS)
+  checks.names("experiments", config.experiments, EXPERIMENTS)
   if len(config.languages) < 2:
     raise UsageError("the study compares languages: give at least two")
   if config.main_language not in config.languages:
@@ -166,7 +166,6 @@ def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
     found.append(pipeline.decode_step(config, system.name, asked))
   for system in everything:
     found.append(_judge_step(config, system, decoded[system.name]))
-  names = [system.name for system in everything]
 
   from mlit_jax.studies import pinch_results  # reads what the steps wrote
 
@@ -177,13 +176,7 @@ def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
               place, config, preset, everything, workdir
           ),
           {"config": config.to_dict(), "preset": preset},
-          (
-              pipeline.VOCABULARY,
-              *(f"data-{s.name}" for s in everything if s.recipe is not None),
-              *(f"model-{name}" for name in names),
-              *(pipeline.decoding(name) for name in names),
-              *(f"judge-{name}" for name in names),
-          ),
+          pipeline.everything(everything, ("judge",)),
           (pinch_results.RESULTS, pinch_results.ANSWERS),
       )
   )

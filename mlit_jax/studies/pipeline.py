@@ -160,6 +160,25 @@ def decoding(system: str, prompts: str = "") -> str:
   return f"decode-{system}" + (f"-{prompts}" if prompts else "")
 
 
+def everything(
+    systems: Sequence[System], kinds: Sequence[str]
+) -> tuple[str, ...]:
+  """The steps that a study's results read: all of its systems' steps.
+
+  Args:
+    systems: the study's.
+    kinds: of the steps beside data, models and answers, `judge` for instance.
+  """
+  return (
+      VOCABULARY,
+      *(f"data-{s.name}" for s in systems if s.recipe is not None),
+      *(
+          f"{kind}-{s.name}"
+          for kind in ("model", "decode", *kinds) for s in systems
+      ),
+  )
+
+
 def tuning_options(section) -> dict[str, Any]:
   """The options of steps.train from a section of the config."""
   keys = (

@@ -5,6 +5,7 @@ arguments; the heavy libraries are imported where they are used, so that a
 study with nothing left to do starts at once.
 """
 
+import json
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,8 @@ from mlit_jax.errors import UsageError
 from mlit_jax.studies import material
 
 MODEL, RESPONSES, TOKENIZER = "model", "responses.jsonl", "tokenizer.model"
-SUMMARY = "summary.json"
+SUMMARY, SCORES = "summary.json", "scores.jsonl"
+_SCORED_TOGETHER = 64
 _Show = Callable[[str], None]
 
 
@@ -271,30 +273,125 @@ def decode(
   from mlit_jax.studies.answering import Answerer
 
   answerer = Answerer(model, template, batch_size)
-  requests = [
-      Request(
-          f"{p.lang}:{p.id}", answerer.encode(p.messages), max_new_tokens
-      )
-      for p in prompts
-  ]
-  results = {}
-  for result in answerer.generate(requests):
-    results[result.id] = result
-    show(f"{len(results)}/{len(requests)} answers")
-  responses = []
-  for prompt, request in zip(prompts, requests, strict=True):
-    result = results[request.id]
-    responses.append(
-        records.Response(
-            id=prompt.id,
-            lang=prompt.lang,
-            model=name,
-            response=answerer.read(result),
-            finish_reason=result.finish_reason,
-            num_tokens=result.num_tokens,
+  asked = [_turns(p.messages) for p in prompts]
+  said: list[list[records.Message]] = [[] for _ in prompts]
+  last = {}
+  for turn in range(max(map(len, asked), default=0)):
+    requests = {}
+    for i, turns in enumerate(asked):
+      if turn < len(turns):
+        said[i] += turns[turn]
+        requests[f"{i}"] = Request(
+            f"{i}", answerer.encode(said[i]), max_new_tokens
         )
-    )
+    which = f" of turn {turn + 1}" if turn else ""
+    for count, result in enumerate(
+        answerer.generate(list(requests.values())), start=1
+    ):
+      last[int(result.id)] = result
+      show(f"{count}/{len(requests)} answers{which}")
+    for i, turns in enumerate(asked):
+      if turn + 1 < len(turns):
+        text = answerer.read(last[i])
+        said[i].append(records.Message("assistant", text))
+  responses = [
+      records.Response(
+          id=prompt.id,
+          lang=prompt.lang,
+          model=name,
+          response=answerer.read(last[i]),
+          finish_reason=last[i].finish_reason,
+          num_tokens=last[i].num_tokens,
+          messages=tuple(said[i]) if len(asked[i]) > 1 else (),
+      )
+      for i, prompt in enumerate(prompts)
+  ]
   records.write_records(output, responses)
+
+
+def score_choices(
+    output: pathlib.Path,
+    model: pathlib.Path,
+    tests: Mapping[str, Sequence[material.Choice]],
+    *,
+    template: str,
+    show: _Show,
+) -> None:
+  """Log-likelihoods of every ending of multiple-choice questions.
+
+  A question is put in the template, and its endings are answers; any other
+  context is put as it is.
+
+  Args:
+    output: where to, JSON Lines: test, id, lang, right, and of every ending its
+      log-probability and number of tokens.
+    model: a model directory.
+    tests: name -> the questions.
+    template: of the questions.
+    show: shows the progress.
+  """
+  from mlit_jax.data import chat, checkpoint_template
+  from mlit_jax.evals import lm, pairs
+  from mlit_jax.models.interchange import huggingface
+  from mlit_jax.studies import session
+
+  tokenizer = tokenizers.load(model)
+  form = checkpoint_template.find(template, model)
+  config, params = huggingface.load(model)
+  asked = []
+  for test, choices in tests.items():
+    for i, choice in enumerate(choices):
+      prompt = ()
+      if choice.asked:
+        prompt = tuple(
+            chat.encode_prompt(
+                tokenizer, form, [records.Message("user", choice.context)]
+            )
+        )
+      for k, ending in enumerate(choice.endings):
+        if choice.asked:
+          pair = prompt, tuple(tokenizer.encode(ending))
+        else:
+          pair = pairs.encode(tokenizer, choice.context, ending)
+        pair = pairs.truncate(*pair, config.max_length)
+        asked.append(lm.Pair(f"{test}:{i}:{k}", *pair))
+  found = {}
+  scorer = session.scorer(config, _SCORED_TOGETHER)
+  for score in scorer.score(params, asked):
+    found[score.id] = score
+    show(f"{len(found)}/{len(asked)} endings")
+  rows = []
+  for test, choices in tests.items():
+    for i, choice in enumerate(choices):
+      scores = [found[f"{test}:{i}:{k}"] for k in range(len(choice.endings))]
+      rows.append({
+          "test": test,
+          "id": choice.id,
+          "lang": choice.lang,
+          "right": choice.right,
+          "logprobs": [score.logprob for score in scores],
+          "num_tokens": [score.num_tokens for score in scores],
+      })
+  records.write_text(
+      output, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+  )
+
+
+def _turns(
+    messages: Sequence[records.Message],
+) -> list[list[records.Message]]:
+  """What is said before each answer: a user who speaks twice is answered twice.
+
+  A conversation that has answers already is one turn.
+  """
+  if any(m.role == "assistant" for m in messages):
+    return [list(messages)]
+  turns: list[list[records.Message]] = [[]]
+  for m in messages:
+    if turns[-1] and turns[-1][-1].role == "user":
+      turns.append([])
+    turns[-1].append(m)
+  return turns
 
 
 def _leaves(params) -> list:
