@@ -32,7 +32,10 @@ def write(
   }
   groups = exposure(config)
   results = found.head(lucky52.NAME, preset) | {
-      "order": list(config.tuned_languages),
+      "order": {
+          "systems": list(found.systems),
+          "languages": list(config.tuned_languages),
+      },
       "updates": _updates(found, config),
       "exposure": groups,
       "tests": {

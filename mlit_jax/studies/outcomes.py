@@ -102,6 +102,8 @@ class Outcomes:
         "languages": list(self._config.languages),
         "base": self.base(),
         "systems": self.describe(),
+        # Files hold their keys in alphabetical order.
+        "order": {"systems": list(self.systems)},
     }
 
   def base(self) -> dict[str, Any]:

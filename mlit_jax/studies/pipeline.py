@@ -77,6 +77,8 @@ def base_steps(config) -> list[Step]:
             f"model-{name}", work,
             {"model": model, "options": options, "seed": config.seed},
             (f"data-{BASE}", VOCABULARY),
+            # The longest step, and everything waits for it.
+            alone=True,
         )
     )
   return found
