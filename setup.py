@@ -77,6 +77,7 @@ setuptools.setup(
             "httpx", "lm-eval", "pytest", "pytest-cov", "pytest-xdist", "ruff",
             "sacrebleu", "selenium",
             # The peers that models are compared with.
+            'peft; python_version < "3.12"',
             'torch==2.13.0; python_version < "3.12"',
             'transformers; python_version < "3.12"',
         ],

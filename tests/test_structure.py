@@ -16,8 +16,8 @@ ROOT = PACKAGE.parent
 
 # A module may import from its own layer and from lower ones (DESIGN, 1).
 LAYERS = {
-    "errors": 0, "languages": 0, "records": 0, "cpu": 0, "cache": 0,
-    "pacing": 0,
+    "errors": 0, "languages": 0, "scripts": 0, "records": 0, "cpu": 0,
+    "cache": 0, "pacing": 0,
     "translation": 1, "data": 1, "partitioning": 1, "judging": 1,
     "models": 2,
     "training": 3, "decoding": 3,
@@ -33,7 +33,7 @@ FORBIDDEN = {
     ("partitioning", "data"), ("judging", "translation"),
 }
 WITHOUT_JAX = (
-    "records", "languages", "cache", "pacing", "judging", "analysis",
+    "records", "languages", "scripts", "cache", "pacing", "judging", "analysis",
     "translation",
 )
 TENSORFLOW = {"tensorflow", "seqio", "tensorflow_datasets", "tensorflow_text"}

@@ -33,6 +33,10 @@ def add_arguments(parser) -> None:
       " numbers) its family, largest distance, epsilon and token ids"
   )
   parser.add_argument(
+      "--adapter", metavar="DIR", help="a LoRA adapter in PEFT's layout, which"
+      " is merged into the weights"
+  )
+  parser.add_argument(
       "--dtype", choices=_DTYPES, help="of the weights; default: as they are"
   )
   parser.add_argument(
@@ -49,7 +53,7 @@ def run(args) -> int:
   limit = _bytes(args.max_shard_size)
   source = pathlib.Path(args.source)
   destination = pathlib.Path(args.destination)
-  for path in filter(None, (args.source, args.like)):
+  for path in filter(None, (args.source, args.like, args.adapter)):
     if not pathlib.Path(path).is_dir():
       raise UsageError(f"{path}: no such directory")
   if destination.exists() and (
@@ -74,12 +78,13 @@ def run(args) -> int:
 
   try:
     number = convert.convert(
-        source, destination, like=args.like, dtype=args.dtype,
-        max_shard_bytes=limit, show=show,
+        source, destination, like=args.like, adapter=args.adapter,
+        dtype=args.dtype, max_shard_bytes=limit, show=show,
     )
-  finally:
-    if done:  # Else an error would be written behind the moving line.
-      progress.finished(name, time.monotonic() - began)
+  except BaseException:
+    progress.clear()  # An error would be written behind the moving line.
+    raise
+  progress.finished(name, time.monotonic() - began)
   print(f"{number} tensors: {destination}")
   return 0
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ wiki=moses:wikimatrix/ --tokenizer models/llama --workdir runs/data/coit
 (a recipe file's format stands in mlit_jax/data/recipe_spec.py)"""
 _RECIPES = "monolingual:LANG, percent:P, or a recipe file (*.json)"
 _POCKET = "pocket"
+_SOURCE = re.compile(r"([^=]+)=([^:\[]+)(?:\[([^\]]*)\])?:(.+)")
 
 
 def add_arguments(build) -> None:
@@ -24,14 +26,18 @@ def add_arguments(build) -> None:
   build.add_argument(
       "--source", action="append", default=[], metavar="NAME=READER:PATH",
       help="a source that the recipe file names (mlit data sources lists"
-      " the readers)",
+      " the readers); READER[OPTION=VALUE;...]:PATH gives it options, e.g."
+      " oasst[turns=all]:trees.jsonl.gz for whole conversations",
   )
   build.add_argument("--total", type=int, default=1280, help="examples")
   build.add_argument("--languages", help="codes with commas; default: all of"
                      " the pocket world")
   build.add_argument("--main", default="en", help="language of the rest")
   build.add_argument("--seed", type=int, help="default: the recipe's, or 0")
-  build.add_argument("--template", default="plain")
+  build.add_argument(
+      "--template", default="plain", help="a name, a file.toml, or checkpoint:"
+      " the one that --tokenizer ships (checkpoint:DIR: that one's)",
+  )
   build.add_argument("--tokenizer", metavar="DIR", help="directory with a"
                      " tokenizer; default: one is trained on the pocket world")
   build.add_argument("--vocab_size", type=int, default=4000)
@@ -53,7 +59,14 @@ def add_arguments(build) -> None:
 
 def run(args) -> pathlib.Path:
   """Builds; returns the directory."""
-  from mlit_jax.data import build, recipe_spec, tasks, templates, tokenizers
+  from mlit_jax.data import (
+      build,
+      checkpoint_template,
+      conversations,
+      recipe_spec,
+      tokenizers,
+  )
+  from mlit_jax.data.manifest import Manifest, Row
   from mlit_jax.models.interchange import tokenizer_json
 
   for name in ("total", "shards", "jobs"):
@@ -63,7 +76,7 @@ def run(args) -> pathlib.Path:
       )
   recipe, given = _recipe(args), _sources(args.source)
   wanted = recipe_spec.languages(recipe)
-  form = templates.get(args.template)
+  form = checkpoint_template.find(args.template, args.tokenizer)
   directory = pathlib.Path(args.workdir)
   if not args.tokenizer and set(wanted) != {_POCKET}:
     raise UsageError("texts of your own need --tokenizer DIR, a model's")
@@ -81,9 +94,11 @@ def run(args) -> pathlib.Path:
   everything = {k: v for rows in examples.values() for k, v in rows.items()}
 
   def length(source: str, id_: str, lang: str) -> int:
-    row = examples[source][id_, lang]
-    text = form.prompt(row.messages)
-    return len(tokenizer.encode(text)) + len(tokenizer.encode(row.response)) + 2
+    key = id_, lang
+    rows = conversations.rows(
+        Manifest((Row(id_, lang, id_),), "", 0), {key: examples[source][key]}
+    )
+    return len(conversations.encode(rows[0], tokenizer, form).tokens)
 
   pools = {source: _pool(rows) for source, rows in examples.items()}
   made = recipe_spec.make(recipe, pools, length)
@@ -102,9 +117,10 @@ def run(args) -> pathlib.Path:
     manifest.write(folder)
     build.build(
         folder.name,
-        tasks.instruction_examples(manifest, everything, form),
+        conversations.rows(manifest, everything),
         tokenizer,
         folder,
+        form=form,
         origin={
             "recipe": recipe,
             "design": manifest.design,
@@ -148,15 +164,19 @@ def _recipe(args) -> dict[str, Any]:
   return {"seed": 0, "parts": [part]} | seed
 
 
-def _sources(given: list[str]) -> dict[str, tuple[str, str]]:
-  """Source name -> (reader, path)."""
+def _sources(given: list[str]) -> dict[str, tuple[str, str, dict[str, str]]]:
+  """Source name -> (reader, path, options)."""
   found = {}
   for text in given:
-    name, equals, rest = text.partition("=")
-    reader, colon, path = rest.partition(":")
-    if not (name and equals and reader and colon and path):
-      raise UsageError(f"--source {text!r}: write NAME=READER:PATH")
-    found[name] = reader, path
+    match = _SOURCE.fullmatch(text)
+    pairs = [p.partition("=") for p in ((match and match[3]) or "").split(";")]
+    if not match or any(key and not equals for key, equals, _ in pairs):
+      raise UsageError(
+          f"--source {text!r}: write NAME=READER:PATH, or"
+          " NAME=READER[OPTION=VALUE;...]:PATH"
+      )
+    options = {key: value for key, _, value in pairs if key}
+    found[match[1]] = match[2], match[4], options
   return found
 
 
@@ -172,11 +192,13 @@ def _read(source, codes, given, max_bad: str, directory: pathlib.Path):
         f"the recipe needs the source {source!r}; give --source"
         f" {source}=READER:PATH"
     )
-  reader, path = given[source]
+  reader, path, options = given[source]
   limit = quality.parse_max_bad(max_bad)
   aside = directory / "bad_rows" / f"{source}.jsonl"
   with quality.BadRows(aside, limit) as bad:
-    rows = sources.open_source(reader, path, languages=codes, bad_rows=bad)
+    rows = sources.open_source(
+        reader, path, languages=codes, bad_rows=bad, **options
+    )
     # Two sources may use one id: the source's name keeps them apart.
     found = {}
     for row in rows:

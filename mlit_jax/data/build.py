@@ -1,8 +1,9 @@
-"""Builds token files: a seqio task, tokenized once, shard by shard.
+"""Builds token files: examples, tokenized once, shard by shard.
 
-A shard is a contiguous part of the examples. Shards are tokenized one after
-the other here or in processes of their own; those that a killed build had
-finished are not done again.
+Running text goes through a seqio task, conversations through chat.py. A shard
+is a contiguous part of the examples. Shards are tokenized one after the other
+here or in processes of their own; those that a killed build had finished are
+not done again.
 """
 
 import collections
@@ -23,7 +24,8 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from mlit_jax import records
-from mlit_jax.data import tasks
+from mlit_jax.data import conversations
+from mlit_jax.data.chat import Form
 from mlit_jax.data.token_file import (
     SUMMARY,
     DataError,
@@ -40,26 +42,29 @@ _Runner = Callable[[Callable[[int], None], Sequence[int]], None]
 
 def build(
     name: str,
-    examples: Iterable[Mapping[str, str]],
+    examples: Iterable[Mapping],
     tokenizer: Tokenizer,
     directory: str | os.PathLike,
     *,
     origin: Mapping,
+    form: Form | None = None,
     shards: int = 1,
     max_length: int = 0,
     too_long: str = "fail",
     run: _Runner | None = None,
 ) -> dict:
-  """Registers examples as seqio task `name`, tokenizes and writes them.
+  """Tokenizes examples and writes them.
 
   Args:
     name: of the seqio task; what seqio does not allow in it becomes `_`.
-    examples: rows with `id`, `lang`, `inputs`, `targets`; where inputs is
-      empty (running text) every token but the first is learnt. Read once.
+    examples: rows with `id` and `lang`, and either `messages` (conversations)
+      or the texts `inputs` and `targets`; where inputs is empty (running text)
+      every token but the first is learnt. Read once.
     tokenizer: what to tokenize with.
     directory: where to write.
     origin: what the examples were made from (recipe, design, seed, hash); it
       is written down with the counts.
+    form: the template of conversations.
     shards: number of files, and of pieces of work.
     max_length: longest example, in tokens; 0: any.
     too_long: what happens to longer ones: `fail`, `truncate` (the end is cut
@@ -79,9 +84,9 @@ def build(
   partial = directory / _PARTIAL
   work = functools.partial(
       _build_shard, partial, re.sub(r"[^\w.]", "_", name) or "_", tokenizer,
-      shards, max_length, too_long,
+      form, shards, max_length, too_long,
   )
-  fingerprint = hashlib.sha256(pickle.dumps(tokenizer)).hexdigest()
+  fingerprint = hashlib.sha256(pickle.dumps((tokenizer, form))).hexdigest()
   pending = _write_examples(
       partial, examples, [shards, fingerprint, max_length, too_long]
   )
@@ -123,7 +128,7 @@ def _one_by_one(work: Callable[[int], None], shards: Sequence[int]) -> None:
 
 def _write_examples(
     partial: pathlib.Path,
-    examples: Iterable[Mapping[str, str]],
+    examples: Iterable[Mapping],
     settings: list,
 ) -> list[int]:
   """Puts the examples on disk by shard; returns the shards not yet done."""
@@ -139,7 +144,7 @@ def _write_examples(
   total, everything = 0, fresh / "all.jsonl"
   with open(everything, "w", encoding="utf-8") as file:
     for example in itertools.chain([first], examples):
-      line = encode({k: example[k] for k in tasks.COLUMNS}) + "\n"
+      line = encode(_columns(example)) + "\n"
       digest.update(line.encode())
       file.write(line)
       total += 1
@@ -159,6 +164,13 @@ def _write_examples(
   return list(range(shards))
 
 
+def _columns(example: Mapping) -> dict:
+  parts = ("inputs", "targets")
+  if "messages" in example:
+    parts = ("messages",)
+  return {key: example[key] for key in ("id", "lang", *parts)}
+
+
 def _examples(partial: pathlib.Path, shard: int) -> pathlib.Path:
   return partial / f"{shard}.jsonl"
 
@@ -167,6 +179,7 @@ def _build_shard(
     partial: pathlib.Path,
     task: str,
     tokenizer: Tokenizer,
+    form: Form | None,
     shards: int,
     max_length: int,
     too_long: str,
@@ -181,7 +194,7 @@ def _build_shard(
   number, digest = 0, hashlib.sha256()
   writer = ArrayRecordWriter(str(path), "group_size:1")
   try:
-    for source, example in _tokenized(name, examples, tokenizer):
+    for said, example in _tokenized(name, examples, tokenizer, form):
       if max_length and len(example.tokens) > max_length:
         if too_long == "fail":
           raise DataError(
@@ -197,13 +210,12 @@ def _build_shard(
       digest.update(data)
       writer.write(data)
       number += 1
-      text = source["inputs"] + source["targets"]
       counts[example.lang].update(
           examples=1,
           tokens=len(example.tokens),
           loss_tokens=int(example.loss_mask.sum()),
-          characters=len(text),
-          words=len(text.split()),
+          characters=len(said),
+          words=len(said.split()),
       )
   finally:
     writer.close()
@@ -219,10 +231,22 @@ def _build_shard(
 
 
 def _tokenized(
-    name: str, examples: Sequence[Mapping[str, str]], tokenizer: Tokenizer
-) -> Iterator[tuple[Mapping[str, str], TokenExample]]:
+    name: str,
+    examples: Sequence[Mapping],
+    tokenizer: Tokenizer,
+    form: Form | None,
+) -> Iterator[tuple[str, TokenExample]]:
+  """Yields (what is said, its tokens)."""
   if not examples:
     return
+  if "messages" in examples[0]:
+    for row in examples:
+      yield (
+          conversations.text(row), conversations.encode(row, tokenizer, form)
+      )
+    return
+  from mlit_jax.data import tasks  # TensorFlow
+
   tasks.register(name, examples, tokenizer)
   for source, row in zip(examples, tasks.tokenized(name), strict=True):
     prompt, answer = row["inputs"], row["targets"]
@@ -230,7 +254,7 @@ def _tokenized(
     tokens = np.concatenate([start, answer])
     mask = np.zeros(len(tokens), np.uint8)
     mask[max(len(start), 1) :] = 1  # nothing foretells a row's first token
-    yield source, TokenExample(
+    yield source["inputs"] + source["targets"], TokenExample(
         tokens.astype(np.int32), mask, source["id"], source["lang"]
     )
 

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from mlit_jax.data import special_tokens, templates
 from mlit_jax.data.chat import Form, Mark, Segment, grouped
 from mlit_jax.data.tokenizer_base import Tokenizer
+from mlit_jax.errors import UsageError
 from mlit_jax.records import Message
 
 FILE_NAME = "chat_template.jinja"
@@ -35,11 +36,24 @@ class TemplateError(ValueError):
   """A checkpoint's chat template that cannot be used; one line says why."""
 
 
-def find(name: str, directory: str | os.PathLike) -> Form:
-  """A template by name; `checkpoint` is the one in the model directory."""
-  if name == NAME:
-    return CheckpointTemplate.from_directory(directory)
-  return templates.get(name)
+def find(name: str, directory: str | os.PathLike | None) -> Form:
+  """A template by name.
+
+  Args:
+    name: `checkpoint` is the one in the model directory, `checkpoint:DIR` that
+      in another; else as of `templates.get`.
+    directory: of the model; None: there is none.
+
+  Raises:
+    UsageError: there is no template of that name, or no directory.
+    TemplateError: the directory has none.
+  """
+  kind, _, place = name.partition(":")
+  if kind != NAME:
+    return templates.get(name)
+  if not place and directory is None:
+    raise UsageError("the template 'checkpoint' needs a model's directory")
+  return CheckpointTemplate.from_directory(place or directory)
 
 
 @dataclasses.dataclass(frozen=True)

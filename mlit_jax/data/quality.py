@@ -19,8 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
-from mlit_jax import languages
-from mlit_jax.data import scripts
+from mlit_jax import languages, scripts
 from mlit_jax.errors import UsageError
 
 REASONS = {

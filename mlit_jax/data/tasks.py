@@ -1,14 +1,15 @@
 """seqio Tasks and Mixtures over manifests.
 
-A manifest is registered whole as one Task, in its order, which is how token
-files are built; and as one Task per language under a Mixture that draws every
-example exactly once. Importing this module imports TensorFlow; nothing at
-training, decoding or judging time does.
+A manifest is registered whole as one Task, in its order; as one Task per
+language under a Mixture that draws every example exactly once; and under one
+that draws by rate, as seqio usually does. Importing this module imports
+TensorFlow; nothing at training, decoding or judging time does.
 """
 
 import collections
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from mlit_jax.data.native_stderr import silenced
 
@@ -20,11 +21,10 @@ with silenced():
   # It only prepares data here: the accelerators are JAX's.
   tf.config.set_visible_devices([], "GPU")
 
-from mlit_jax.data import templates
-from mlit_jax.data.counts import RecipeError
-from mlit_jax.data.manifest import Manifest
+import numpy as np
+
+from mlit_jax.data import token_file, tokenizers
 from mlit_jax.data.tokenizers import Tokenizer
-from mlit_jax.records import Instruction
 
 COLUMNS = ("id", "lang", "inputs", "targets")
 _ROWS_PER_CALL = 512
@@ -97,11 +97,12 @@ def features(tokenizer: Tokenizer) -> dict[str, seqio.Feature]:
 def register(
     name: str, examples: Sequence[Mapping[str, str]], tokenizer: Tokenizer
 ) -> None:
-  """Registers examples as Task `name` and as Mixture `name.by_language`.
+  """Registers examples as Task `name` and as two Mixtures.
 
-  The Mixture's Tasks are `name.<language>`; its rates are their counts, and it
-  stops when all are empty, so that an epoch has every example once (a mixture
-  by rates alone draws with repeats). A name that is taken is registered anew.
+  The Mixtures' Tasks are `name.<language>`, their rates the counts.
+  `name.by_language` stops when all Tasks are empty, so that an epoch has every
+  example once. `name.by_rate` draws with repeats and has no end: 40 of 4,640
+  by rate are 40 ± 6. A name that is taken is registered anew.
 
   Args:
     name: letters, digits, `_`, `.`; seqio allows no `-`, so that the Task of
@@ -109,52 +110,105 @@ def register(
     examples: rows with the texts `id`, `lang`, `inputs` and `targets`.
     tokenizer: tokenizes inputs and targets.
   """
-  groups = collections.defaultdict(list)
-  for example in examples:
-    groups[f"{name}.{example['lang']}".replace("-", "_")].append(example)
-  for task, group in groups.items():
-    _register_task(task, group, tokenizer)
-  _register_task(name, examples, tokenizer)
-  mixture = f"{name}.by_language"
-  seqio.MixtureRegistry.remove(mixture)
-  seqio.MixtureRegistry.add(
-      mixture,
-      [(task, len(group)) for task, group in groups.items()],
-      sample_fn=functools.partial(
-          tf.data.Dataset.sample_from_datasets, stop_on_empty_dataset=False
-      ),
+  def columns(rows):
+    texts = {
+        key: tf.constant([example[key] for example in rows])
+        for key in COLUMNS
+    }
+    return tf.data.Dataset.from_tensor_slices(texts)
+
+  tokenize = [
+      functools.partial(_tokenize, tokenizer=tokenizer),
+      seqio.preprocessors.append_eos,
+  ]
+  langs = [example["lang"] for example in examples]
+  _register(name, examples, langs, columns, tokenize, tokenizer)
+
+
+def register_built(
+    name: str, directory: str | os.PathLike, tokenizer: Tokenizer | None = None
+) -> None:
+  """Registers what `mlit data build` made as `register` does.
+
+      tasks.register_built("p1", "runs/data/p1")
+      seqio.get_mixture_or_task("p1")
+
+  `targets` is the last answer, `inputs` what stands before it. A conversation
+  of several turns has the loss on each of them in `decoder_input_tokens`,
+  `decoder_target_tokens` and `decoder_loss_weights`, which
+  `seqio.PassThroughFeatureConverter` hands on.
+
+  Args:
+    name: as of `register`.
+    directory: a built one.
+    tokenizer: what it was built with; None: the one that lies there.
+
+  Raises:
+    DataError: the directory is not a built one, or damaged.
+  """
+  tokenizer = tokenizer or tokenizers.load(directory)
+  examples = list(token_file.TokenFile(directory))
+  begin = len(tokenizer.begin_ids)
+
+  def columns(rows):
+    made = collections.defaultdict(list)
+    for row in rows:
+      made["id"].append(row.id)
+      made["lang"].append(row.lang)
+      for key, value in _parts(row, begin).items():
+        made[key].append(value)
+    return tf.data.Dataset.from_tensor_slices({
+        key: tf.constant(values) if key in ("id", "lang") else _ragged(values)
+        for key, values in made.items()
+    })
+
+  langs = [example.lang for example in examples]
+  _register(name, examples, langs, columns, [], tokenizer)
+
+
+def _parts(example: token_file.TokenExample, begin: int) -> dict:
+  """What converters take of an example; `begin` is how many begin tokens."""
+  tokens, mask = example.tokens, example.loss_mask
+  (last,) = np.flatnonzero(np.diff(mask, prepend=0) == 1)[-1:]
+  if last == 1 and not begin:  # a text: only its first token is not learnt
+    last = 0
+  end = len(mask) - int(mask[::-1].argmax())
+  return {
+      "inputs": tokens[begin:last],
+      "targets": tokens[last:end],
+      "decoder_input_tokens": np.concatenate([[0], tokens[:-1]]),
+      "decoder_target_tokens": tokens,
+      "decoder_loss_weights": mask,
+  }
+
+
+def _ragged(rows: Sequence[np.ndarray]) -> tf.RaggedTensor:
+  return tf.RaggedTensor.from_row_lengths(
+      np.concatenate(rows).astype(np.int32), [len(row) for row in rows]
   )
 
 
-def instruction_examples(
-    manifest: Manifest,
-    instructions: Mapping[tuple[str, str], Instruction],
-    template: templates.Template,
-) -> list[dict[str, str]]:
-  """A manifest's rows as seqio examples.
-
-  Args:
-    manifest: which instruction in which language.
-    instructions: the source, by (id, language).
-    template: puts the prompt in words.
-
-  Raises:
-    RecipeError: the source lacks an example that the manifest names.
-  """
-  examples = []
-  for row in manifest.rows:
-    try:
-      asked = instructions[row.id, row.lang]
-      answered = instructions[row.response_id, row.response_lang or row.lang]
-    except KeyError as e:
-      raise RecipeError(f"the source has no example {e}") from None
-    examples.append({
-        "id": row.id,
-        "lang": row.lang,
-        "inputs": template.prompt(asked.messages),
-        "targets": answered.response,
-    })
-  return examples
+def _register(
+    name: str,
+    examples: Sequence,
+    langs: Sequence[str],
+    columns: Callable,
+    preprocessors: Sequence[Callable],
+    tokenizer: Tokenizer,
+) -> None:
+  """The Task, those of languages, and their Mixtures."""
+  groups = collections.defaultdict(list)
+  for example, lang in zip(examples, langs, strict=True):
+    groups[f"{name}.{lang}".replace("-", "_")].append(example)
+  for task, group in [*groups.items(), (name, examples)]:
+    _register_task(task, group, columns, preprocessors, tokenizer)
+  rates = [(task, len(group)) for task, group in groups.items()]
+  whole = functools.partial(
+      tf.data.Dataset.sample_from_datasets, stop_on_empty_dataset=False
+  )
+  for kind, options in (("by_language", {"sample_fn": whole}), ("by_rate", {})):
+    seqio.MixtureRegistry.remove(f"{name}.{kind}")
+    seqio.MixtureRegistry.add(f"{name}.{kind}", rates, **options)
 
 
 def tokenized(name: str) -> Iterable[Mapping]:
@@ -189,14 +243,10 @@ def _tokenize(dataset, tokenizer: Tokenizer):
   return dataset.batch(_ROWS_PER_CALL).map(encode_batch).unbatch()
 
 
-def _register_task(name, examples, tokenizer):
+def _register_task(name, examples, columns, preprocessors, tokenizer):
   def source(split, shuffle_files=False, seed=None):
     del split, shuffle_files, seed
-    columns = {
-        key: tf.constant([example[key] for example in examples])
-        for key in COLUMNS
-    }
-    return tf.data.Dataset.from_tensor_slices(columns)
+    return columns(examples)
 
   seqio.TaskRegistry.remove(name)
   seqio.TaskRegistry.add(
@@ -207,8 +257,7 @@ def _register_task(name, examples, tokenizer):
           num_input_examples={"train": len(examples)},
       ),
       preprocessors=[
-          functools.partial(_tokenize, tokenizer=tokenizer),
-          seqio.preprocessors.append_eos,
+          *preprocessors,
           # From here on seqio's own offline cache may stand in.
           seqio.CacheDatasetPlaceholder(),
       ],

@@ -50,22 +50,6 @@ class Template:
   strips: bool = False
   begins_turns: bool = False
 
-  def prompt(self, messages: Sequence[Message]) -> str:
-    """The text up to where the assistant's answer begins.
-
-    Raises:
-      UsageError: text alone cannot say it, because special tokens stand in it.
-    """
-    special = (self.tokens, self.lead, self.tail, self.end, self.begins_turns)
-    if any(special) or any(m.role == "assistant" for m in messages):
-      raise UsageError(
-          f"template {self.name!r}: special tokens stand within this"
-          " conversation, and here only text can be taken; use the template"
-          " plain or alpaca, and one turn"
-      )
-    ((pieces, _),) = self._exchanges(messages, ())
-    return "".join(pieces)
-
   def segments(
       self, tokenizer: Tokenizer, messages: Sequence[Message]
   ) -> list[Segment]:

@@ -233,6 +233,8 @@ class DecoderConfig:
 def _check_whole(name, value):
   if type(value) is not int or value <= 0:
     raise ValueError(f"{name} must be a positive whole number: {value!r}")
+  if value >= 1 << 31:
+    raise ValueError(f"{name} must be below 2**31: {value}")
 
 
 def _check_positive(name, value):

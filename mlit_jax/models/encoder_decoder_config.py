@@ -59,6 +59,8 @@ class EncoderDecoderConfig:
       value = getattr(self, name)
       if type(value) is not int or value <= 0:
         raise ValueError(f"{name} must be a positive whole number: {value!r}")
+      if value >= 1 << 31:
+        raise ValueError(f"{name} must be below 2**31: {value}")
     if type(self.norm_eps) not in (int, float) or self.norm_eps <= 0:
       raise ValueError(f"norm_eps must be a positive number: {self.norm_eps!r}")
     for name in _SWITCHES:

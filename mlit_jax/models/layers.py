@@ -82,30 +82,45 @@ def linear(
     bias: whether to add one, over the kernel's letters that stay.
     stacked: letters that number separate kernels (experts).
   """
-  kernel_letters, out = einsum.split(",")[1].split("->")
+  weights = kernel(module, name, einsum, x, sizes, axes, stacked)
+  y = jnp.einsum(einsum, x, weights)
+  if bias:
+    letters, out = einsum.split(",")[1].split("->")
+    kept = [a for a in letters if a in out]
+    init = nn.initializers.zeros
+    init = nn.with_logical_partitioning(init, tuple(axes[a] for a in kept))
+    shape = tuple(sizes[a] for a in kept)
+    value = module.param(f"{name}_bias", init, shape, jnp.float32)
+    y = y + value.astype(x.dtype)
+  if (change := low_rank(module, name, einsum, x, stacked)) is not None:
+    y = y + change
+  return y
+
+
+def kernel(
+    module: nn.Module,
+    name: str,
+    einsum: str,
+    x: Float[Array, "..."],
+    sizes: dict[str, int],
+    axes: dict[str, str],
+    stacked: str = "",
+) -> Float[Array, "..."]:
+  """A kernel of the module, of x's type; arguments as of `linear`."""
+  letters, out = einsum.split(",")[1].split("->")
 
   def places(wanted):
-    return tuple(i for i, a in enumerate(kernel_letters) if wanted(a))
-
-  def parameter(name, init, letters):
-    shape = tuple(sizes[a] for a in letters)
-    return module.param(name, init, shape, jnp.float32).astype(x.dtype)
+    return tuple(i for i, a in enumerate(letters) if wanted(a))
 
   init = kernel_init(
       places(lambda a: a not in out and a not in stacked),
       places(lambda a: a in out and a not in stacked),
-      tuple(axes[a] for a in kernel_letters),
+      tuple(axes[a] for a in letters),
       places(lambda a: a in stacked),
   )
-  y = jnp.einsum(einsum, x, parameter(name, init, kernel_letters))
-  if bias:
-    kept = [a for a in kernel_letters if a in out]
-    init = nn.initializers.zeros
-    init = nn.with_logical_partitioning(init, tuple(axes[a] for a in kept))
-    y = y + parameter(f"{name}_bias", init, kept)
-  if (change := low_rank(module, name, einsum, x, stacked)) is not None:
-    y = y + change
-  return y
+  shape = tuple(sizes[a] for a in letters)
+  value = module.param(name, init, shape, jnp.float32)
+  return jnp.asarray(value, x.dtype)
 
 
 class RMSNorm(nn.Module):

@@ -42,6 +42,12 @@ class Progress:
     self._line(f"{head:<40} {seconds:7.1f} s   total {whole:6.1f} s")
     self._draw()
 
+  def clear(self) -> None:
+    """Takes the moving line away."""
+    if self._moving:
+      self._stream.write(f"\r{'':<{_WIDTH}}\r")
+      self._stream.flush()
+
   def _draw(self) -> None:
     if self._moving and self._details:
       self._last = time.monotonic()

@@ -90,7 +90,7 @@ def build_instructions(
     template: puts the examples in words.
     shuffle_responses: makes a control.
   """
-  from mlit_jax.data import build, tasks
+  from mlit_jax.data import build, conversations
 
   everything: dict[tuple[str, str], records.Instruction] = {}
   pools: dict[str, dict[str, list[str]]] = {}
@@ -105,9 +105,6 @@ def build_instructions(
     texts = {key: row.response for key, row in everything.items()}
     manifest = recipes.shuffle_responses(manifest, manifest.seed, texts)
   manifest.write(directory)
-  examples = tasks.instruction_examples(
-      manifest, everything, templates.get(template)
-  )
   origin = {
       "recipe": recipe,
       "design": manifest.design,
@@ -116,8 +113,9 @@ def build_instructions(
       "template": template,
   }
   build.build(
-      directory.name, examples, tokenizers.load(vocabulary), directory,
-      origin=origin,
+      directory.name, conversations.rows(manifest, everything),
+      tokenizers.load(vocabulary), directory, origin=origin,
+      form=templates.get(template),
   )
 
 
@@ -146,7 +144,7 @@ def adopt_model(directory: pathlib.Path, base: pathlib.Path) -> None:
   """Takes a model directory, where it lies, as the study's base."""
   from mlit_jax.models.interchange import huggingface
 
-  config, files = huggingface.load_config(base), huggingface.check(base)
+  config, files = huggingface.check(base)
   (directory / MODEL).unlink(missing_ok=True)
   (directory / MODEL).symlink_to(base.absolute(), target_is_directory=True)
   shapes = [files.shape(name) for name in files.names()]

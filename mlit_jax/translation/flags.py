@@ -8,9 +8,8 @@ wrong there.
 import collections
 import functools
 import re
-import unicodedata
 
-from mlit_jax import languages
+from mlit_jax import languages, scripts
 from mlit_jax.translation import spans
 
 # untranslated: the source's words came back.
@@ -31,23 +30,9 @@ _RATIO = 3.0  # off the expected length by this factor
 _MIN_LENGTH = 30  # shorter sources may well triple
 _COPIED = 0.8  # share of the source's words that came back
 _MIN_WORDS = 4
-_MIN_LETTERS = 20  # shorter texts are in no language for sure
 _IN_SCRIPT = 0.5  # share of the letters
 # Found to be another language with this probability, the right one below that.
 _OTHER, _OWN = 0.5, 0.1
-# First words of the Unicode names of each script's letters.
-_SCRIPT_NAMES = {
-    "Arab": "ARABIC", "Armn": "ARMENIAN", "Beng": "BENGALI",
-    "Cyrl": "CYRILLIC", "Deva": "DEVANAGARI", "Ethi": "ETHIOPIC",
-    "Geor": "GEORGIAN", "Grek": "GREEK", "Gujr": "GUJARATI",
-    "Guru": "GURMUKHI", "Hang": "HANGUL CJK", "Hans": "CJK",
-    "Hant": "CJK", "Hebr": "HEBREW",
-    "Jpan": "HIRAGANA KATAKANA CJK KATAKANA-HIRAGANA", "Khmr": "KHMER",
-    "Knda": "KANNADA", "Laoo": "LAO", "Latn": "LATIN",
-    "Mlym": "MALAYALAM", "Mymr": "MYANMAR", "Orya": "ORIYA",
-    "Sinh": "SINHALA", "Taml": "TAMIL", "Telu": "TELUGU", "Thai": "THAI",
-    "Tibt": "TIBETAN",
-}
 _LIST_ITEM = re.compile(r"^[ \t]*(?:[-*+•]|\d+[.)]|#{1,6})[ \t]", re.MULTILINE)
 _TABLE_ROW = re.compile(r"^[ \t]*\|.*\|[ \t]*$", re.MULTILINE)
 _TAG = re.compile(r"<(/?)([a-zA-Z][\w:-]*)(?:\s[^<>]*)?(/?)>")
@@ -97,21 +82,11 @@ def _words(text: str) -> collections.Counter[str]:
 
 
 def _is_foreign(text: str, lang: str) -> bool:
-  letters = [char for char in text if char.isalpha()]
-  if len(letters) < _MIN_LETTERS:
+  letters, share = scripts.share(text, lang)
+  if letters < scripts.MIN_LETTERS:
     return False
-  language = languages.get(lang)
-  names = _SCRIPT_NAMES.get(language.script, "").split()
-  if names:
-    inside = sum(_script(char) in names for char in letters)
-    if inside < _IN_SCRIPT * len(letters):
-      return True
-  return bool(language.fasttext) and _is_other(text, language.fasttext)
-
-
-@functools.lru_cache(maxsize=1 << 14)
-def _script(char: str) -> str:
-  return unicodedata.name(char, "").partition(" ")[0]
+  label = languages.get(lang).fasttext
+  return share < _IN_SCRIPT or (bool(label) and _is_other(text, label))
 
 
 @functools.cache

@@ -2,13 +2,16 @@
 
 import json
 
+import flax.linen as nn
+import jax
 import numpy as np
 import pytest
 
 from mlit_jax import main
 from mlit_jax.data import tokenizers
+from mlit_jax.models import lora
 from mlit_jax.models.config import DecoderConfig
-from mlit_jax.models.interchange import huggingface
+from mlit_jax.models.interchange import huggingface, peft
 
 
 @pytest.fixture
@@ -57,6 +60,7 @@ def test_converts(capsys, model, tmp_path):
     [
         ("nowhere", "out", (), "nowhere: no such directory"),
         ("model", "out", ("--like", "gone"), "gone: no such directory"),
+        ("model", "out", ("--adapter", "gone"), "gone: no such directory"),
         ("model", "full", (), "full: exists already; choose another directory"),
         ("model", "model", (), "model: exists already"),
         ("model", "file", (), "file: exists already"),
@@ -79,6 +83,46 @@ def test_wrong_use_is_one_line_and_makes_nothing(
   assert (code, out) == (2, "")
   assert words in error and error.count("\n") == 1
   assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_adapter_is_merged_or_refused(capsys, model, tmp_path):
+  config, params = huggingface.load(model)
+  how = lora.LoraConfig(rank=2)
+  adapters = nn.meta.unbox(lora.init(config, how, 0))
+  adapters = jax.tree.map(lambda x: x + 0.5, adapters)
+  adapter, out = tmp_path / "adapter", tmp_path / "out"
+  peft.save_adapter(adapter, config, how, adapters)
+  assert mlit(capsys, model, out, "--adapter", adapter)[0] == 0
+  _, found = huggingface.load(out)
+  expected = lora.merge(params, adapters, how)
+  jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected
+  )
+  code, printed, error = mlit(
+      capsys, model, tmp_path / "again", "--adapter", model
+  )
+  assert (code, printed, error.count("\n")) == (1, "", 1)
+  assert "adapter_config.json: cannot be read: No such file" in error
+  assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("tokenizer.model", b"x", "model: tokenizer.model: not a Sentence"),
+        ("tokenizer_config.json", b"{", "tokenizer_config.json: not JSON ("),
+        ("tokenizer_config.json", b"[]", "expected a JSON object"),
+    ],
+)
+def test_a_damaged_tokenizer_fails_with_one_line(
+    capsys, model, tmp_path, name, content, words
+):
+  (model / "tokenizer.json").unlink()
+  (model / name).write_bytes(content)
+  code, out, error = mlit(capsys, model, tmp_path / "out")
+  assert (code, out, error.count("\n")) == (1, "", 1)
+  assert words in error
+  assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_checkpoint_fails_with_one_line(capsys, model, tmp_path):

@@ -91,6 +91,41 @@ def test_own_rows_beside_the_pocket_world(capsys, folder, tmp_path):
   assert manifest.read(tmp_path / "d").counts == {"en": 30, "fi": 30, "sw": 25}
 
 
+def test_whole_conversations_in_a_template_with_special_tokens(
+    capsys, folder, tmp_path
+):
+  turns = [
+      {"role": role, "content": f"{role} {n}"}
+      for n in range(2) for role in ("user", "assistant")
+  ]
+  rows = tmp_path / "rows.jsonl"
+  rows.write_text("".join(
+      json.dumps({"id": f"{n}", "lang": "en", "messages": turns}) + "\n"
+      for n in range(3)
+  ))
+  recipe = _recipe(tmp_path, "r.json", {"parts": [
+      {"source": "own", "design": "parallel", "counts": {"en": 3}},
+  ]})
+  ends = []
+  for kind in ("rows", "rows[columns=messages=messages]"):
+    code, _, err = _mlit(
+        capsys, "build", recipe, "--source", f"own={kind}:{rows}",
+        "--tokenizer", folder / "model", "--workdir", tmp_path / "d",
+        "--template", "llama2",
+    )
+    assert code == 0, err
+    example = token_file.TokenFile(tmp_path / "d")[0]
+    ends.append(example.tokens[example.loss_mask == 1].tolist().count(2))
+  assert ends == [2, 2]
+  code, _, err = _mlit(
+      capsys, "build", recipe, "--source", f"own=rows:{rows}", "--tokenizer",
+      folder / "model", "--workdir", tmp_path / "e", "--template", "chatml",
+  )
+  assert (code, err.count("\n")) == (2, 1)
+  assert "needs the token '<|im_start|>', which this tokenizer lacks" in err
+  assert not list((tmp_path / "e").glob("*.array_record"))
+
+
 def test_too_few_rows_are_said_by_language(capsys, folder, tmp_path):
   recipe = _recipe(folder, "many.json", {"parts": [
       {"source": "own", "design": "parallel", "counts": {"fi": 230}},
@@ -124,7 +159,15 @@ def test_bad_rows_are_fatal_or_set_aside(capsys, folder, tmp_path):
     [
         (("r.json",), "cannot be read"),
         (("even.json", "--source", "own"), "write NAME=READER:PATH"),
+        (
+            ("even.json", "--source", "own=rows[turns]:x"),
+            "READER[OPTION=VALUE;...]:PATH",
+        ),
         (("even.json",), "need --tokenizer DIR"),
+        (
+            ("percent:1", "--template", "checkpoint"),
+            "the template 'checkpoint' needs a model's directory",
+        ),
         (("even.json", "--tokenizer", "model"), "needs the source 'own'"),
         (("percent:1", "--shards", "0"), "--shards must be at least 1"),
         (("percent:1", "--too_long", "x"), "invalid choice"),

@@ -8,7 +8,7 @@ import small_tokenizers
 import tensorflow as tf
 
 from mlit_jax import records
-from mlit_jax.data import recipes, sources, tasks, templates, tokenizers
+from mlit_jax.data import build, tasks, templates, tokenizers
 
 TEXTS = ["", "Tere, maailm!", " 两只猫 ", "שלום\nعالم", "\U0001f600"]
 
@@ -200,38 +200,105 @@ def test_a_name_that_is_taken_is_registered_anew(tokenizer):
   assert [task.name for task in mixture.tasks] == ["tasks_anew.en"]
 
 
-def test_instruction_examples_follow_the_manifest():
-  source = sources.pocket_instructions(("en", "sw"), "train")
-  rows = (
-      recipes.Row("capital/france-paris/0", "sw", "capital/france-paris/0"),
-      recipes.Row("capital/france-paris/0", "en", "opposite/big-small/1"),
+def test_a_mixture_by_rate_draws_with_repeats(tokenizer):
+  examples = _examples({"en": 300, "he": 3})
+  tasks.register("tasks_by_rate", examples, tokenizer)
+  mixture = seqio.get_mixture_or_task("tasks_by_rate.by_rate")
+  rates = {task.name: mixture.get_rate(task) for task in mixture.tasks}
+  assert rates == {"tasks_by_rate.en": 300, "tasks_by_rate.he": 3}
+  dataset = mixture.get_dataset(
+      sequence_length=None, split="train", shuffle=False, num_epochs=None,
+      seed=0, passthrough_features=["id", "lang"],
   )
-  manifest = recipes.Manifest(rows, "parallel", 0)
-  template = templates.Template(
-      "marks",
-      before={"user": "Q: ", "assistant": "A: "},
-      after={"user": "\n"},
-  )
-  assert tasks.instruction_examples(manifest, source, template) == [
+  found = [r["id"] for r in dataset.take(1500).as_numpy_iterator()]
+  drawn = collections.Counter(i.split(b"/")[1] for i in found)
+  assert 4 < drawn[b"he"] < 40 and drawn[b"he"] != 15
+  assert len(set(found)) == 303  # every example, most of them several times
+
+
+CONVERSATION = [
+    ("user", "Hi"), ("assistant", "Hello."), ("user", "And?"),
+    ("assistant", "Bye."),
+]
+
+
+@pytest.fixture(scope="module")
+def built(tokenizer, tmp_path_factory):
+  """Conversations of two turns and of one, with llama2's special tokens."""
+  directory = tmp_path_factory.mktemp("built")
+  (directory / "tokenizer.model").write_bytes(tokenizer.model)
+  turns = [records.Message(*turn) for turn in CONVERSATION]
+  rows = [
       {
-          "id": "capital/france-paris/0",
-          "lang": "sw",
-          "inputs": "Q: Mji mkuu wa Ufaransa ni upi?\nA: ",
-          "targets": "Mji mkuu wa Ufaransa ni Paris.",
-      },
-      {
-          "id": "capital/france-paris/0",
-          "lang": "en",
-          "inputs": "Q: What is the capital of France?\nA: ",
-          "targets": "The opposite of “big” is “small”.",
-      },
+          "id": str(n), "lang": lang,
+          "messages": [vars(m) for m in (turns if lang == "en" else turns[2:])],
+      }
+      for n, lang in enumerate(["en", "he"] * 3)
   ]
+  build.build(
+      "built", rows, tokenizer, directory, origin={}, form=templates.LLAMA2
+  )
+  tasks.register_built("tasks_built", directory)
+  return directory
 
 
-def test_a_manifest_that_the_source_does_not_have():
-  message = records.Message("user", "?")
-  source = {("1", "en"): records.Instruction("1", "en", (message,), "!")}
-  rows = (recipes.Row("1", "en", "1"), recipes.Row("1", "he", "1"))
-  manifest = recipes.Manifest(rows, "partition", 0)
-  with pytest.raises(recipes.RecipeError, match=r"no example \('1', 'he'\)"):
-    tasks.instruction_examples(manifest, source, templates.PLAIN)
+@pytest.mark.parametrize(
+    "name", ["tasks_built", "tasks_built.by_language", "tasks_built.by_rate"]
+)
+def test_what_was_built_goes_through_seqio_s_converters(built, tokenizer, name):
+  """Prefix-LM, decoder and encoder-decoder, packed and not."""
+  asked = tokenizer.encode("[INST] And? [/INST]")
+  answer = [*tokenizer.encode(" Bye. ", continues=True), 2]
+
+  def rows(converter, **lengths):
+    dataset = seqio.get_dataset(
+        name, lengths, converter, dataset_split="train", shuffle=False, seed=0,
+        num_epochs=None if name.endswith("rate") else 1,
+    )
+    return list(dataset.take(6).as_numpy_iterator())
+
+  for pack in (False, True):
+    found = rows(
+        seqio.EncDecFeatureConverter(pack=pack), inputs=120, targets=40
+    )
+    counts = []
+    for row in found:
+      ids = row["decoder_target_tokens"][row["decoder_loss_weights"] > 0]
+      counts.append(len(ids) // len(answer))
+      assert ids.tolist() == answer * counts[-1]
+    assert (max(counts) > 1) == pack
+  found = rows(seqio.PrefixLMFeatureConverter(pack=False), inputs=90, targets=9)
+  assert len(found) == 6
+  for row in found:
+    learnt = row["decoder_loss_weights"] > 0
+    assert row["decoder_target_tokens"][learnt].tolist() == answer
+    start = int(learnt.argmax())
+    before = row["decoder_target_tokens"][:start].tolist()
+    assert before[-len(asked) :] == asked
+  for row in rows(seqio.LMFeatureConverter(pack=False), targets=12):
+    learnt = row["decoder_loss_weights"] > 0
+    assert row["decoder_target_tokens"][learnt].tolist() == answer
+
+
+def test_every_answer_is_learnt_when_passed_through(built, tokenizer):
+  dataset = seqio.get_dataset(
+      "tasks_built", None, seqio.PassThroughFeatureConverter(), shuffle=False
+  )
+  first = next(iter(dataset.as_numpy_iterator()))
+  tokens = first["decoder_target_tokens"]
+  learnt = tokens[first["decoder_loss_weights"] > 0].tolist()
+  hello, bye = (
+      [*tokenizer.encode(f" {text} ", continues=True), 2]
+      for text in ("Hello.", "Bye.")
+  )
+  assert learnt == hello + bye
+  assert first["decoder_input_tokens"].tolist() == [0, *tokens[:-1]]
+
+
+def test_running_text_has_no_inputs(tokenizer, tmp_path):
+  rows = [{"id": "a", "lang": "en", "inputs": "", "targets": "A dog."}]
+  build.build("text", rows, tokenizer, tmp_path, origin={})
+  tasks.register_built("tasks_text", tmp_path, tokenizer)
+  (row,) = tasks.tokenized("tasks_text")
+  assert row["inputs"].tolist() == []
+  assert row["targets"].tolist() == [*tokenizer.encode("A dog."), 2]

@@ -28,8 +28,8 @@ def _text(form, tokenizer, messages):
 def test_the_plain_template_is_a_line_a_turn(tokenizer):
   plain = templates.get("plain")
   assert plain is templates.PLAIN
-  assert plain.prompt([SYSTEM, HI]) == "Be brief.\nHi\n"
-  assert plain.prompt([HI]) == "Hi\n"
+  assert _text(plain, tokenizer, [SYSTEM, HI]) == "<s>Be brief.\nHi\n"
+  assert _text(plain, tokenizer, [HI]) == "<s>Hi\n"
   text = "<s>Be brief.\nHi\nHello.</s>你好\n"
   assert _text(plain, tokenizer, TURNS) == text
   assert _text(plain, tokenizer, [*TURNS, DONE]) == text + "再见</s>"
@@ -39,10 +39,11 @@ def test_the_alpaca_template(tokenizer):
   alpaca = templates.get("alpaca")
   opening = "Here is a task to carry out. Answer it fully.\n\n"
   asks = "### Instruction:\nHi\n\n### Response:\n"
-  assert alpaca.prompt([HI]) == opening + asks
-  assert alpaca.prompt([SYSTEM, HI]) == "Be brief.\n\n" + asks
-  assert alpaca.prompt([HI, MORE]) == (
-      "Here is a task to carry out, and the text that it is about. Answer it"
+  assert _text(alpaca, tokenizer, [HI]) == f"<s>{opening}{asks}"
+  found = _text(alpaca, tokenizer, [SYSTEM, HI])
+  assert found == f"<s>Be brief.\n\n{asks}"
+  assert _text(alpaca, tokenizer, [HI, MORE]) == (
+      "<s>Here is a task to carry out, and the text that it is about. Answer it"
       " fully.\n\n### Instruction:\nHi\n\n### Input:\n你好\n\n### Response:\n"
   )
   assert _text(alpaca, tokenizer, [HI, HELLO, MORE]) == (
@@ -52,7 +53,8 @@ def test_the_alpaca_template(tokenizer):
 
 
 def test_an_input_without_a_place_of_its_own_is_a_line(tokenizer):
-  assert templates.PLAIN.prompt([HI, MORE]) == "Hi\n你好\n"
+  text = _text(templates.PLAIN, tokenizer, [HI, MORE])
+  assert text == "<s>Hi\n你好\n"
   text = _text(templates.LLAMA2, tokenizer, [HI, MORE])
   assert text == "<s>[INST] Hi\n你好 [/INST]"
 
@@ -94,14 +96,6 @@ def test_an_answer_is_read_as_it_was_meant():
   assert templates.PLAIN.read(" Hello. ") == " Hello. "
 
 
-def test_a_template_with_special_tokens_is_no_text():
-  for name in ("llama2", "chatml", "gemma"):
-    with pytest.raises(UsageError, match="only text can be taken"):
-      templates.get(name).prompt([HI])
-  with pytest.raises(UsageError, match="only text can be taken"):
-    templates.PLAIN.prompt(TURNS)
-
-
 def test_a_tokenizer_without_the_templates_tokens(tokenizer):
   for ask in (
       lambda: chat.encode_prompt(tokenizer, templates.CHATML, [HI]),
@@ -124,7 +118,7 @@ def test_an_unknown_template_names_the_known_ones():
   )
 
 
-def test_a_template_of_the_users_own(tmp_path):
+def test_a_template_of_the_users_own(tokenizer, tmp_path):
   path = tmp_path / "original.toml"
   path.write_text(
       'base = "alpaca"\nopening = "As published.\\n\\n"\n'
@@ -133,8 +127,9 @@ def test_a_template_of_the_users_own(tmp_path):
   form = templates.get(str(path))
   assert form.name == "original"
   asks = "### Instruction:\nHi\n\n### Response:\n"
-  assert form.prompt([HI]) == "As published.\n\n" + asks
-  assert form.prompt([HI, MORE]).startswith("With input.\n\n### Instr")
+  assert _text(form, tokenizer, [HI]) == "<s>As published.\n\n" + asks
+  text = _text(form, tokenizer, [HI, MORE])
+  assert text.startswith("<s>With input.\n\n### Instr")
   path.write_text('after = {user = " A:"}\ntokens = ["<s>"]\nstrips = true\n')
   form = templates.get(str(path))
   assert form.after == {"user": " A:"} and form.tokens == ("<s>",)

@@ -1,5 +1,7 @@
 """The mixture of experts against NumPy, and cut over devices."""
 
+import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -43,6 +45,63 @@ def test_it_equals_a_loop_over_tokens_and_their_best_experts():
       expected = expected + share * (hidden @ params["down"][expert])
     np.testing.assert_allclose(found[place], expected, rtol=1e-4, atol=1e-5)
   assert used == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("length", [1, 60])
+def test_it_equals_every_expert_on_every_token_with_gradients(length):
+  """An adapter of zeros makes all work on all; few and many tokens."""
+  c = dataclasses.replace(CONFIG, embed_dim=16, num_experts=8)
+  model = moe.MixtureOfExperts(c)
+  x = jax.random.normal(jax.random.key(0), (2, length, 16))
+  params = nn.meta.unbox(model.init(jax.random.key(1), x)["params"])
+  # The first expert is everyone's, the last no one's.
+  router = params["router"].at[:, 0].add(0.3 * jnp.sign(x[0, 0]))
+  params["router"] = router.at[:, 7].set(router[:, :7].mean(axis=1))
+  zero = {
+      "a": jnp.zeros((1, 8, 16, 1)), "b": jnp.zeros((1, 8, 1, c.mlp_dim)),
+      "scale": jnp.ones(()),
+  }
+
+  def loss(params, x, more):
+    return jnp.sum(jnp.sin(model.apply({"params": params, **more}, x)))
+
+  both = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+  found, expected = (
+      both(params, x, more) for more in ({}, {"lora": {"gate": zero}})
+  )
+  jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(
+          a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max()
+      ),
+      found, expected,
+  )
+
+
+def test_some_experts_give_their_part():
+  rng = np.random.default_rng(0)
+  kernels = [
+      jnp.asarray(rng.standard_normal(shape), jnp.float32)
+      for shape in ((4, 3, 5), (4, 3, 5), (4, 5, 3))
+  ]
+  x = jnp.asarray(rng.standard_normal((30, 3)), jnp.float32)
+  chosen = jnp.asarray([rng.permutation(4)[:2] for _ in x])
+  best = jnp.asarray(rng.random((30, 2)), jnp.float32)
+
+  @functools.partial(jax.jit, static_argnames=("first", "last"))
+  def run(first, last):
+    here = [kernel[first:last] for kernel in kernels]
+    return moe.grouped(
+        x, chosen, best, *here, activation=jnp.tanh, first=first
+    )
+
+  parts = [run(i, i + 1) for i in range(4)]
+  for i, part in enumerate(parts):
+    used = np.any(np.asarray(chosen) == i, axis=1)
+    assert np.asarray(part != 0).any(axis=1).tolist() == used.tolist()
+  np.testing.assert_allclose(sum(parts), run(0, 4), rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(
+      parts[2] + parts[3], run(2, 4), rtol=1e-4, atol=1e-5
+  )
 
 
 def test_experts_are_cut_over_the_tensor_axis():

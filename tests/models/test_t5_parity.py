@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 
 from mlit_jax.models import encoder_decoder
-from mlit_jax.models.interchange import t5_families
+from mlit_jax.models.interchange import huggingface
 from mlit_jax.models.interchange.storage import TensorFiles
 from mlit_jax.training.loss import cross_entropy
 
@@ -70,7 +70,7 @@ class Pair:
     )
     self.directory, self.tensors = directory, tensors
     self.theirs = self.reload(directory)
-    self.config, self.params = t5_families.load(directory)
+    self.config, self.params = huggingface.load(directory)
     assert self.config.tie_embeddings is tied
     self.model = encoder_decoder.EncoderDecoder(self.config)
     self._apply = jax.jit(self.model.apply)
@@ -235,7 +235,7 @@ def test_gradients_equal_theirs(pair, tmp_path):
   safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
   config = (pair.directory / "config.json").read_text()
   (tmp_path / "config.json").write_text(config)
-  _, expected = t5_families.load(tmp_path)
+  _, expected = huggingface.load(tmp_path)
   assert jax.tree.structure(ours) == jax.tree.structure(expected)
   jax.tree_util.tree_map_with_path(_assert_near, ours, expected)
 
@@ -276,7 +276,8 @@ def test_greedy_answers_equal_generate(pair):
 
 
 def test_our_checkpoint_gives_their_tensors_back(pair, tmp_path):
-  t5_families.save(tmp_path / "ours", pair.config, pair.params)
+  (tmp_path / "ours").mkdir()
+  huggingface.write_model(tmp_path / "ours", pair.config, pair.params, {})
   written = TensorFiles(tmp_path / "ours")
   assert sorted(written.names()) == sorted(pair.tensors)
   for name, tensor in pair.tensors.items():
@@ -292,14 +293,14 @@ def test_our_checkpoint_gives_their_tensors_back(pair, tmp_path):
   assert difference(
       pair.ours(inputs, tokens), pair.their_logits(inputs, tokens, model=model)
   ) < 1e-4
-  assert t5_families.load_config(tmp_path / "ours") == pair.config
+  assert huggingface.load_config(tmp_path / "ours") == pair.config
 
 
 def test_what_transformers_5_saves_loads(pair, tmp_path):
   """It calls every T5 tied and writes a head only where it differs."""
   pair.theirs.config.tie_word_embeddings = True
   pair.theirs.save_pretrained(tmp_path)
-  config, params = t5_families.load(tmp_path)
+  config, params = huggingface.load(tmp_path)
   pair.theirs.config.tie_word_embeddings = pair.config.scale_logits
   scaled = pair.config.scale_logits or pair.config.family == "umt5"
   assert config.scale_logits is scaled

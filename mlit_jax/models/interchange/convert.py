@@ -1,7 +1,6 @@
 """Checkpoints of any layout read here, as Hugging Face directories."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import shutil
@@ -11,29 +10,24 @@ import jax
 import numpy as np
 
 from mlit_jax import records
+from mlit_jax.models.config import DecoderConfig
+from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.interchange import (
     exchange,
     huggingface,
     mapping,
     orbax_file,
+    peft,
     storage,
     t5_families,
     t5x,
+    tokenizer_json,
 )
-from mlit_jax.models.interchange.family import abstract_params
-from mlit_jax.models.interchange.storage import (
-    CheckpointError,
-    TensorFiles,
-    Tensors,
-)
+from mlit_jax.models.interchange.family import ModelConfig, abstract_params
+from mlit_jax.models.interchange.storage import CheckpointError, Tensors
+from mlit_jax.models.interchange.stored import read_json
 
-# What stands beside the weights and has no code in it.
-_BESIDE = (
-    "generation_config.json", "tokenizer.json", "tokenizer.model",
-    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "chat_template.jinja", "chat_template.json", "spiece.model",
-    "sentencepiece.bpe.model", "vocab.json", "vocab.txt", "merges.txt",
-)
+_GENERATION = "generation_config.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +36,16 @@ class Source:
 
   Attributes:
     tensors: under Hugging Face's names.
+    model: its shape.
     config: the content of config.json.
-    files: copied as they are.
+    beside: the directory that has generation_config.json and the tokenizer,
+      if there is one.
   """
 
   tensors: Tensors
+  model: ModelConfig
   config: Mapping
-  files: tuple[pathlib.Path, ...]
+  beside: pathlib.Path | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +69,7 @@ def convert(
     destination: str | os.PathLike,
     *,
     like: str | os.PathLike | None = None,
+    adapter: str | os.PathLike | None = None,
     dtype: str | None = None,
     max_shard_bytes: int = 5 * 10**9,
     show: Callable[[int, int], None] = lambda done, total: None,
@@ -83,6 +81,7 @@ def convert(
     destination: the directory; replaced if it exists.
     like: a model directory whose config.json and tokenizer files are taken,
       for layouts that have none of their own.
+    adapter: a directory in PEFT's layout that is merged into the weights.
     dtype: of the floating-point numbers; None: as they are.
     max_shard_bytes: of a file with weights.
     show: called with the number of tensors written, and that of all.
@@ -102,13 +101,16 @@ def convert(
   if dtype is not None:
     _set_dtype(config, dtype)
   wanted = None if dtype is None else np.dtype(dtype)
+  tensors = opened.tensors
+  if adapter is not None:
+    if not isinstance(opened.model, DecoderConfig):
+      raise CheckpointError(f"{source}: no decoder; adapters are for decoders")
+    tensors = peft.Merged(tensors, opened.model, adapter, wanted)
   with exchange.replacing(destination) as temporary:
-    storage.save(
-        temporary, _Shown(opened.tensors, show), wanted, max_shard_bytes
-    )
+    storage.save(temporary, _Shown(tensors, show), wanted, max_shard_bytes)
     records.write_json(temporary / huggingface.CONFIG, config)
-    for path in opened.files:
-      shutil.copyfile(path, temporary / path.name)
+    if opened.beside is not None:
+      _copy_beside(opened.beside, temporary)
   return len(opened.tensors.names())
 
 
@@ -145,14 +147,8 @@ def _open_huggingface(directory: pathlib.Path, like) -> Source:
     raise CheckpointError(
         f"{directory}: has a config.json of its own; leave --like out"
     )
-  if t5_families.describes(directory):
-    model, files = t5_families.load_config(directory), TensorFiles(directory)
-    mapping.check(
-        files, t5_families.groups(model), t5_families.abstract_params(model)
-    )
-  else:
-    files = huggingface.check(directory)
-  return Source(files, _config(directory), _beside(directory))
+  model, files = huggingface.check(directory)
+  return Source(files, model, _config(directory), directory)
 
 
 def _is_training(directory: pathlib.Path) -> bool:
@@ -168,26 +164,29 @@ def _open_training(directory: pathlib.Path, like) -> Source:
     )
   model = huggingface.load_config(like)
   params = orbax_file.arrays(directory / "state", "params")
+  if isinstance(model, EncoderDecoderConfig):
+    # It is the tensors that tell of a T5 (t5_families.py).
+    model = dataclasses.replace(model, tie_embeddings="head" not in params)
   _check_shapes(directory, params, abstract_params(model), like)
   tensors = mapping.Exported(huggingface.groups(model), params)
   config = _config(like)
   _set_dtype(config, tensors.dtype(tensors.names()[0]).name)
-  return Source(tensors, config, _beside(like))
+  return Source(tensors, model, config, like)
 
 
 def _open_t5x(directory: pathlib.Path, like) -> Source:
   files, values, model = t5x.Tensors(directory), {}, None
   if like is not None:
-    values = t5_families.read_json(like / huggingface.CONFIG)
+    values = read_json(like / huggingface.CONFIG)
     model = t5_families.read_config(values, like / huggingface.CONFIG)
   config = t5x.read_config(files, model)
   params = mapping.lazy(
-      files, t5x.groups(config, files), t5_families.abstract_params(config)
+      files, t5x.groups(config, files), abstract_params(config)
   )
   tensors = mapping.Exported(t5_families.groups(config), params)
   values = t5_families.TOKEN_IDS | values | t5_families.write_config(config)
   _set_dtype(values, tensors.dtype(tensors.names()[0]).name)
-  return Source(tensors, values, () if like is None else _beside(like))
+  return Source(tensors, config, values, like)
 
 
 LAYOUTS = (
@@ -219,12 +218,17 @@ def _check_shapes(directory, params, abstract, like) -> None:
 
 
 def _config(directory: pathlib.Path) -> dict:
-  path = directory / huggingface.CONFIG
-  return json.loads(path.read_text(encoding="utf-8"))
+  return read_json(directory / huggingface.CONFIG)
 
 
-def _beside(directory: pathlib.Path) -> tuple[pathlib.Path, ...]:
-  return tuple(p for n in _BESIDE if (p := directory / n).is_file())
+def _copy_beside(source: pathlib.Path, destination: pathlib.Path) -> None:
+  """What stands beside the weights and has no code in it."""
+  if (source / _GENERATION).is_file():
+    shutil.copyfile(source / _GENERATION, destination / _GENERATION)
+  try:
+    tokenizer_json.copy_files(source, destination)
+  except ValueError as e:
+    raise CheckpointError(f"{source}: {e}") from None
 
 
 def _set_dtype(config: dict, dtype: str) -> None:

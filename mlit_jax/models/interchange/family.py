@@ -15,8 +15,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from mlit_jax.models import decoder
+from mlit_jax.models import decoder, encoder_decoder
 from mlit_jax.models.config import DecoderConfig
+from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.interchange import rope
 from mlit_jax.models.interchange.mapping import Group
 
@@ -40,6 +41,7 @@ _IGNORED = frozenset("""
     output_hidden_states pad_token_id problem_type return_dict tokenizer_class
     torch_dtype transformers_version unk_token_id use_cache
 """.split())
+_MOST_LAYERS = 10_000
 _FIXED = {"is_encoder_decoder": (False,), "chunk_size_feed_forward": (0,)}
 
 
@@ -150,6 +152,9 @@ class Family:
               f"{old}={value!r} and {name}={values[name]!r} mean the same;"
               " remove one"
           )
+    name = self._theirs("num_layers")
+    if isinstance(values.get(name), int) and values[name] > _MOST_LAYERS:
+      raise ValueError(f"{name}={values[name]}, more than any model has")
     ours |= self.read(values)
     if self.base_name is not None:
       ours |= rope.read(values, self.base_name)
@@ -258,8 +263,16 @@ class Family:
     return tuple(found)
 
 
+ModelConfig = DecoderConfig | EncoderDecoderConfig
+
+
 @functools.cache
-def abstract_params(config: DecoderConfig) -> dict:
+def boxed_params(config: ModelConfig) -> dict:
+  """Shapes of the parameters, with their logical axes."""
+  model = decoder if isinstance(config, DecoderConfig) else encoder_decoder
+  return jax.eval_shape(lambda: model.init_params(config, 0))
+
+
+def abstract_params(config: ModelConfig) -> dict:
   """Shapes of the parameters, without their logical axes."""
-  shapes = jax.eval_shape(lambda: decoder.init_params(config, 0))
-  return nn.meta.unbox(shapes)
+  return nn.meta.unbox(boxed_params(config))

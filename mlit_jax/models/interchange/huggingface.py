@@ -4,7 +4,6 @@ A directory holds config.json, its weights (storage.py), tokenizer files and
 generation_config.json. Only tensors and JSON are read; nothing is executed.
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Collection, Mapping
@@ -15,33 +14,52 @@ import numpy as np
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from mlit_jax import partitioning, records
-from mlit_jax.models import decoder
 from mlit_jax.models.config import DecoderConfig
-from mlit_jax.models.interchange import exchange, mapping, tokenizer_json
+from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
+from mlit_jax.models.interchange import (
+    exchange,
+    mapping,
+    storage,
+    t5_families,
+    tokenizer_json,
+)
 from mlit_jax.models.interchange.families import FAMILIES
-from mlit_jax.models.interchange.family import abstract_params
+from mlit_jax.models.interchange.family import (
+    ModelConfig,
+    abstract_params,
+    boxed_params,
+)
 from mlit_jax.models.interchange.storage import CheckpointError, TensorFiles
+from mlit_jax.models.interchange.stored import read_json
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS = "config.json", storage.WEIGHTS
 _SHARD_BYTES = 5_000_000_000
 
 
-def load_config(directory: str | os.PathLike) -> DecoderConfig:
-  """Reads config.json.
+def load_config(directory: str | os.PathLike) -> ModelConfig:
+  """Reads config.json; of a T5 also whether a head is among the tensors.
 
   Raises:
     CheckpointError: it is missing or not JSON, describes another architecture,
       or has a field that is not known (it might change the model).
   """
   path = pathlib.Path(directory) / CONFIG
-  values = _read_json(path)
+  values = read_json(path)
+  if not isinstance(values, dict):
+    raise CheckpointError(f"{path}: expected a JSON object, not {values!r:.40}")
   name = values.get("model_type")
   if name is None:
     raise CheckpointError(f"{path}: no field 'model_type'; add it")
+  if not isinstance(name, str):
+    raise CheckpointError(f"{path}: model_type={name!r:.60} is no name")
+  if name in t5_families.ARCHITECTURES:
+    files = TensorFiles(directory) if storage.has_weights(directory) else None
+    return t5_families.read_config(values, path, files)
   if name not in FAMILIES:
+    known = sorted([*FAMILIES, *t5_families.ARCHITECTURES])
     raise CheckpointError(
         f"{path}: model_type={name!r} is not supported, only one of"
-        f" {', '.join(sorted(FAMILIES))}"
+        f" {', '.join(known)}"
     )
   try:
     return FAMILIES[name].read_config(values)
@@ -49,23 +67,11 @@ def load_config(directory: str | os.PathLike) -> DecoderConfig:
     raise CheckpointError(f"{path}: {e}") from None
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-  try:
-    values = json.loads(path.read_text(encoding="utf-8"))
-  except OSError as e:
-    raise CheckpointError(f"{path}: cannot be read: {e.strerror}") from None
-  except (ValueError, RecursionError) as e:
-    raise CheckpointError(f"{path}: not JSON ({e})") from None
-  if not isinstance(values, dict):
-    raise CheckpointError(f"{path}: expected a JSON object, not {values!r:.40}")
-  return values
-
-
 def load(
     directory: str | os.PathLike,
     mesh: Mesh | None = None,
     dtype: jax.typing.DTypeLike = np.float32,
-) -> tuple[DecoderConfig, dict]:
+) -> tuple[ModelConfig, dict]:
   """Reads config and weights, each device its part.
 
   Args:
@@ -84,8 +90,7 @@ def load(
   if mesh is None:
     shardings = SingleDeviceSharding(jax.devices()[0])
   else:
-    boxed = jax.eval_shape(lambda: decoder.init_params(config, 0))
-    shardings = partitioning.param_shardings(boxed, mesh)
+    shardings = partitioning.param_shardings(boxed_params(config), mesh)
   params = mapping.load(
       files, groups(config, files.names()), abstract_params(config), shardings,
       dtype,
@@ -93,7 +98,7 @@ def load(
   return config, params
 
 
-def check(directory: str | os.PathLike) -> TensorFiles:
+def check(directory: str | os.PathLike) -> tuple[ModelConfig, TensorFiles]:
   """Opens weights and reads config.json; no tensor is read.
 
   Raises:
@@ -103,11 +108,11 @@ def check(directory: str | os.PathLike) -> TensorFiles:
   mapping.check(
       files, groups(config, files.names()), abstract_params(config)
   )
-  return files
+  return config, files
 
 
 def groups(
-    config: DecoderConfig, names: Collection[str] = ()
+    config: ModelConfig, names: Collection[str] = ()
 ) -> tuple[mapping.Group, ...]:
   """Which tensors make which of our parameters.
 
@@ -115,6 +120,8 @@ def groups(
     config: of the model.
     names: of a checkpoint's tensors, if there is one already.
   """
+  if isinstance(config, EncoderDecoderConfig):
+    return t5_families.groups(config)
   return FAMILIES[config.family].groups(config, names)
 
 
@@ -150,7 +157,7 @@ def save(
 
 def write_model(
     directory: pathlib.Path,
-    config: DecoderConfig,
+    config: ModelConfig,
     params: Mapping,
     special_ids: Mapping[str, Any],
     dtype: jax.typing.DTypeLike = np.float32,
@@ -163,17 +170,22 @@ def write_model(
       leaves it half-written.
     config: shape of the model.
     params: its parameters, in the scanned layout.
-    special_ids: bos_token_id, eos_token_id and the like.
+    special_ids: bos_token_id, eos_token_id and the like; those of a T5 are
+      T5's own unless they are given.
     dtype: of the weights.
     max_shard_bytes: beyond it the weights go into several files.
 
   Raises:
     CheckpointError: as `save`.
   """
-  try:
-    values = FAMILIES[config.family].write_config(config)
-  except ValueError as e:
-    raise CheckpointError(f"{directory / CONFIG}: {e}") from None
+  if isinstance(config, EncoderDecoderConfig):
+    values = t5_families.write_config(config)
+    special_ids = t5_families.TOKEN_IDS | special_ids
+  else:
+    try:
+      values = FAMILIES[config.family].write_config(config)
+    except ValueError as e:
+      raise CheckpointError(f"{directory / CONFIG}: {e}") from None
   _check_shapes(config, params)
   mapping.save(directory, groups(config), params, dtype, max_shard_bytes)
   values |= {"torch_dtype": np.dtype(dtype).name, **special_ids}
@@ -181,7 +193,7 @@ def write_model(
   records.write_json(directory / "generation_config.json", dict(special_ids))
 
 
-def _check_shapes(config: DecoderConfig, params: Mapping) -> None:
+def _check_shapes(config: ModelConfig, params: Mapping) -> None:
   expected, found = (
       {
           jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape

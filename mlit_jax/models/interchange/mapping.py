@@ -214,6 +214,15 @@ def check(
     abstract_params: nested dicts with the parameters' shapes at the leaves.
   """
   shapes = _flatten(abstract_params)
+  # Before anything of a size is made that only the config claims. What is not
+  # far off gets a better message below.
+  numbers = sum(math.prod(files.shape(name)) for name in files.names())
+  for path, leaf in shapes.items():
+    if math.prod(leaf.shape) > 4 * numbers + 1_000_000:
+      raise CheckpointError(
+          f"{files.path}: by the config {'/'.join(path)} has the shape"
+          f" {tuple(leaf.shape)}, far more than all tensors here together"
+      )
   wanted, single = {}, []
   for group in groups:
     full = [tuple(shapes[path].shape) for path in group.paths]
@@ -229,6 +238,11 @@ def check(
       raise CheckpointError(
           f"{files.file(name)}: {name!r} has shape {files.shape(name)}, the"
           f" config says {shape}"
+      )
+    if files.dtype(name) not in storage.FLOATS:
+      raise CheckpointError(
+          f"{files.file(name)}: {name!r} is of type {files.dtype(name)};"
+          " quantized weights are not read"
       )
   surplus = [
       name

@@ -30,7 +30,7 @@ _READERS = {
     WEIGHTS: safetensors_file.tensors,
     "pytorch_model.bin": torch_file.tensors,
 }
-_FLOATS = tuple(
+FLOATS = tuple(
     np.dtype(name) for name in ("float64", "float32", "float16", "bfloat16")
 )
 
@@ -65,6 +65,12 @@ class Checkpoint(Tensors, Protocol):
 
   def equal(self, name: str, other: str) -> bool:
     """Whether two tensors are the same, bit for bit."""
+
+
+def has_weights(directory: str | os.PathLike) -> bool:
+  """Whether there are files to read tensors from, or an index of them."""
+  places = (name + kind for name in _READERS for kind in ("", _INDEX))
+  return any((pathlib.Path(directory) / name).exists() for name in places)
 
 
 class TensorFiles:
@@ -197,7 +203,7 @@ def cast(value: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
   Raises:
     CheckpointError: a number is beyond the type's range.
   """
-  if value.dtype == dtype or value.dtype not in _FLOATS:
+  if value.dtype == dtype or value.dtype not in FLOATS:
     return value
   with np.errstate(over="ignore"):
     changed = value.astype(dtype)
@@ -265,4 +271,4 @@ def save(
 
 
 def _target(dtype: np.dtype, wanted: np.dtype | None) -> np.dtype:
-  return dtype if wanted is None or dtype not in _FLOATS else np.dtype(wanted)
+  return dtype if wanted is None or dtype not in FLOATS else np.dtype(wanted)

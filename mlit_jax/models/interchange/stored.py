@@ -1,6 +1,7 @@
 """Where a tensor lies in a file, and reading it from there."""
 
 import dataclasses
+import json
 import math
 import os
 import pathlib
@@ -76,6 +77,22 @@ class Stored:
 def unreadable(path: str | os.PathLike, error: OSError) -> CheckpointError:
   """The error for a file that the system does not let us read."""
   return CheckpointError(f"{path}: cannot be read: {error.strerror or error}")
+
+
+def read_json(path: pathlib.Path) -> Any:
+  """The content of a JSON file in which no key stands twice.
+
+  Raises:
+    CheckpointError: it cannot be read, or is not JSON.
+  """
+  try:
+    return json.loads(
+        path.read_text(encoding="utf-8"), object_pairs_hook=unique
+    )
+  except OSError as e:
+    raise unreadable(path, e) from None
+  except (ValueError, RecursionError) as e:
+    raise CheckpointError(f"{path}: not JSON ({e})") from None
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

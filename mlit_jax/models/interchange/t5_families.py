@@ -5,20 +5,10 @@ only when `lm_head.weight` and `shared.weight` both stand in the files and
 differ does it leave them apart. So it is the files that tell here, too.
 """
 
-import json
-import os
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
-
-from mlit_jax import records
-from mlit_jax.models import encoder_decoder
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
-from mlit_jax.models.interchange import exchange, mapping
 from mlit_jax.models.interchange.mapping import Group
 from mlit_jax.models.interchange.storage import CheckpointError, TensorFiles
 
@@ -29,7 +19,6 @@ ARCHITECTURES = {
 }
 # T5's padding starts the output, too.
 TOKEN_IDS = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
-_CONFIG = "config.json"
 _EMBEDDING, _HEAD = "shared.weight", "lm_head.weight"
 _FIELDS = {
     "vocab_size": "vocab_size",
@@ -65,90 +54,6 @@ _IGNORED = frozenset({
     "output_past", "pad_token_id", "task_specific_params", "tokenizer_class",
     "torch_dtype", "transformers_version", "use_cache",
 })
-
-
-def describes(directory: str | os.PathLike) -> bool:
-  """Whether a directory's config.json is one of a T5."""
-  try:
-    return read_json(pathlib.Path(directory) / _CONFIG)["model_type"] in (
-        ARCHITECTURES
-    )
-  except (CheckpointError, LookupError, TypeError):
-    return False
-
-
-def load_config(directory: str | os.PathLike) -> EncoderDecoderConfig:
-  """Reads config.json, and looks into the files for a head.
-
-  Raises:
-    CheckpointError: names the file and the field.
-  """
-  path = pathlib.Path(directory) / _CONFIG
-  return read_config(read_json(path), path, TensorFiles(directory))
-
-
-def load(
-    directory: str | os.PathLike,
-    shardings: Any = None,
-    dtype: jax.typing.DTypeLike = jnp.float32,
-) -> tuple[EncoderDecoderConfig, dict]:
-  """Reads config and weights; shardings and dtype as of `mapping.load`.
-
-  Raises:
-    CheckpointError: names the file, and the field or the tensor.
-  """
-  config = load_config(directory)
-  return config, mapping.load(
-      TensorFiles(directory), groups(config), abstract_params(config),
-      shardings or local(), dtype,
-  )
-
-
-def save(
-    directory: str | os.PathLike,
-    config: EncoderDecoderConfig,
-    params: Mapping,
-    *,
-    token_ids: Mapping[str, int] = TOKEN_IDS,
-    dtype: jax.typing.DTypeLike = jnp.float32,
-    max_shard_bytes: int = 5 * 10**9,
-) -> None:
-  """Writes a directory that `transformers` loads, all or nothing.
-
-  Args:
-    directory: replaced if it exists. The tokenizer is not written.
-    config: shape of the model.
-    params: its parameters; see `mapping.save`.
-    token_ids: pad_token_id, eos_token_id and decoder_start_token_id.
-    dtype: of the tensors.
-    max_shard_bytes: beyond it there are several files, with an index.
-  """
-  with exchange.replacing(directory) as temporary:
-    mapping.save(temporary, groups(config), params, dtype, max_shard_bytes)
-    values = write_config(config) | {"dtype": jnp.dtype(dtype).name}
-    records.write_json(temporary / _CONFIG, values | dict(token_ids))
-    records.write_json(temporary / "generation_config.json", dict(token_ids))
-
-
-def abstract_params(config: EncoderDecoderConfig) -> dict:
-  """The parameters' shapes."""
-  made = jax.eval_shape(lambda: encoder_decoder.init_params(config, 0))
-  return nn.meta.unbox(made)
-
-
-def local() -> jax.sharding.Sharding:
-  """Everything on the first device."""
-  return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-
-
-def read_json(path: pathlib.Path) -> Any:
-  """A file's content; CheckpointError names the file."""
-  try:
-    return json.loads(path.read_text(encoding="utf-8"))
-  except OSError as e:
-    raise CheckpointError(f"{path}: cannot be read: {e.strerror}") from None
-  except (ValueError, RecursionError) as e:
-    raise CheckpointError(f"{path}: not JSON ({e})") from None
 
 
 def read_config(
@@ -221,7 +126,9 @@ def _read_fields(values: Any) -> dict[str, Any]:
           f"{name}={values[name]!r} contradicts feed_forward_proj={kind!r}"
       )
 
-  tied = values.get("tie_word_embeddings") is not False
+  tied = values.get("tie_word_embeddings", True)
+  if type(tied) is not bool:
+    raise ValueError(f"tie_word_embeddings must be true or false: {tied!r:.60}")
   scaled = tied and family != "mt5"
   if family == "t5":
     scaled = values.get("scale_decoder_outputs", tied)

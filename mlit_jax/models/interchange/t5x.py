@@ -22,9 +22,9 @@ from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.interchange import (
     mapping,
     orbax_file,
-    t5_families,
     t5x_msgpack,
 )
+from mlit_jax.models.interchange.family import abstract_params
 from mlit_jax.models.interchange.mapping import Group
 from mlit_jax.models.interchange.stored import CheckpointError
 from mlit_jax.models.interchange.t5_families import flipped, path, same
@@ -298,6 +298,6 @@ def load(
   files = Tensors(directory)
   config = read_config(files, like)
   return config, mapping.load(
-      files, groups(config, files), t5_families.abstract_params(config),
-      shardings or t5_families.local(), dtype,
+      files, groups(config, files), abstract_params(config),
+      shardings or jax.sharding.SingleDeviceSharding(jax.devices()[0]), dtype,
   )

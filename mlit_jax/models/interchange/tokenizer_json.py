@@ -72,7 +72,10 @@ def write_sentencepiece(directory: str | os.PathLike, model: bytes) -> None:
 
 def _complete(directory: pathlib.Path, name: str, has_config: bool) -> None:
   model = (directory / name).read_bytes()
-  spec = _parse(model).trainer_spec
+  try:
+    spec = _parse(model).trainer_spec
+  except ValueError as e:
+    raise ValueError(f"{name}: {e}") from None
   is_t5 = name != _MODELS[0] and spec.bos_id < 0
   if is_t5 and name != "spiece.model":
     (directory / name).rename(directory / "spiece.model")
@@ -85,7 +88,13 @@ def _complete(directory: pathlib.Path, name: str, has_config: bool) -> None:
   if has_config and converted is None:
     return
   if has_config:
-    config |= json.loads(path.read_text(encoding="utf-8"))
+    try:
+      said = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+      raise ValueError(f"{path.name}: not JSON ({e})") from None
+    if not isinstance(said, dict):
+      raise ValueError(f"{path.name}: expected a JSON object")
+    config |= said
   if converted is not None:
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
   records.write_json(path, config)

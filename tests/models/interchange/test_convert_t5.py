@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from t5x_checkpoints import make, scan, write, write_orbax
 
+from mlit_jax.data import tokenizers
 from mlit_jax.models import encoder_decoder
-from mlit_jax.models.interchange import convert, t5_families, t5x
+from mlit_jax.models.interchange import convert, huggingface, t5_families, t5x
 from mlit_jax.models.interchange.storage import CheckpointError, TensorFiles
+from mlit_jax.training.checkpoint import Checkpoints
+from mlit_jax.training.loop import TrainState
 
 
 @pytest.mark.parametrize("scanned", [False, True])
@@ -33,7 +36,7 @@ def test_t5x_becomes_hugging_face(tmp_path, scanned):
           tree["decoder/layers_0/pre_mlp_layer_norm/scale"],
   }.items():
     np.testing.assert_array_equal(files.read(ours), theirs, err_msg=ours)
-  config, params = t5_families.load(tmp_path / "out")
+  config, params = huggingface.load(tmp_path / "out")
   expected_config, expected = t5x.load(source)
   assert config == expected_config
   jax.tree.map(np.testing.assert_array_equal, params, expected)
@@ -51,12 +54,17 @@ def test_like_gives_family_numbers_token_ids_and_tokenizer(tmp_path):
   del values["scale_decoder_outputs"]
   (like / "config.json").write_text(json.dumps(values))
   (like / "spiece.model").write_bytes(b"pieces")
+  with pytest.raises(CheckpointError, match="like: spiece.model: not a Sent"):
+    convert.convert(source, tmp_path / "out", like=like)
+  assert not (tmp_path / "out").exists()
+  pieces = tokenizers.train_sentencepiece(["a b c"], 300).model
+  (like / "spiece.model").write_bytes(pieces)
   convert.convert(source, tmp_path / "out", like=like, dtype="bfloat16")
   written = json.loads((tmp_path / "out/config.json").read_text())
   assert written["architectures"] == ["MT5ForConditionalGeneration"]
   assert written["relative_attention_max_distance"] == 99
   assert (written["eos_token_id"], written["dropout_rate"]) == (5, 0.3)
-  assert (tmp_path / "out/spiece.model").read_bytes() == b"pieces"
+  assert (tmp_path / "out/spiece.model").read_bytes() == pieces
   files = TensorFiles(tmp_path / "out")
   assert files.dtype("shared.weight") == jnp.bfloat16
   (like / "config.json").write_text(json.dumps(values | {"d_ff": 8}))
@@ -73,13 +81,37 @@ def test_like_gives_family_numbers_token_ids_and_tokenizer(tmp_path):
 
 def test_a_t5_of_hugging_face_stays_the_same(tmp_path, random_params):
   config = t5x.read_config(t5x.Tensors(write(tmp_path / "c", make())))
-  t5_families.save(tmp_path / "in", config, random_params(config))
+  (tmp_path / "in").mkdir()
+  huggingface.write_model(tmp_path / "in", config, random_params(config), {})
   convert.convert(tmp_path / "in", tmp_path / "out")
   names = sorted(p.name for p in (tmp_path / "in").iterdir())
   assert sorted(p.name for p in (tmp_path / "out").iterdir()) == names
   one, two = TensorFiles(tmp_path / "in"), TensorFiles(tmp_path / "out")
   for name in one.names():
     np.testing.assert_array_equal(one.read(name), two.read(name))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_training_checkpoint_of_a_t5(tmp_path, random_params, tied):
+  config = t5x.read_config(t5x.Tensors(write(tmp_path / "c", make(tied=tied))))
+  assert config.tie_embeddings is tied
+  params = random_params(config)
+  like = tmp_path / "like"
+  like.mkdir()
+  huggingface.write_model(like, config, params, {"eos_token_id": 5})
+  if not tied:  # which transformers 5 writes all the same
+    path = like / "config.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"tie_word_embeddings": True}))
+  checkpoints = Checkpoints(tmp_path / "run", every=1)
+  checkpoints.save(1, TrainState(params, ()), {})
+  checkpoints.close()
+  convert.convert(tmp_path / "run/1", tmp_path / "out", like=like)
+  found, loaded = huggingface.load(tmp_path / "out")
+  assert found == huggingface.load_config(like)
+  jax.tree.map(np.testing.assert_array_equal, loaded, params)
+  values = json.loads((tmp_path / "out/generation_config.json").read_text())
+  assert values["eos_token_id"] == 5
 
 
 @pytest.mark.torch

@@ -122,7 +122,7 @@ def test_saved_and_loaded_is_equal(random_params, tmp_path, tied):
             {"model_type": "gpt2"},
             "config.json: model_type='gpt2' is not supported, only one of"
             " baichuan, bloom, gemma, gemma2, gemma3_text, gpt_neox, llama,"
-            " mistral, mixtral, qwen2, qwen3",
+            " mistral, mixtral, mt5, qwen2, qwen3, t5, umt5",
         ),
         (
             {"hidden_act": "relu"},
@@ -173,6 +173,26 @@ def test_saved_and_loaded_is_equal(random_params, tmp_path, tied):
         (
             {"rope_parameters": [1]},
             "config.json: rope_parameters=[1] is no table of rotary fields",
+        ),
+        (
+            {"model_type": ["llama"]},
+            "config.json: model_type=['llama'] is no name",
+        ),
+        # What would take more memory than there is, before it does.
+        (
+            {"num_hidden_layers": 10**9},
+            "config.json: num_hidden_layers=1000000000, more than any model"
+            " has",
+        ),
+        (
+            {"vocab_size": 10**15},
+            "config.json: vocab_size must be below 2**31: 1000000000000000",
+        ),
+        (
+            {"hidden_size": 10**8},
+            "model.safetensors: by the config blocks/attention/key has the"
+            " shape (2, 100000000, 1, 6), far more than all tensors here"
+            " together",
         ),
         (
             {"num_attention_heads": 0, "head_dim": None},
@@ -236,6 +256,14 @@ def test_tensors_that_do_not_fit_are_named(params, tmp_path):
   surplus = save(tmp_path / "surplus", params)
   change_tensors(surplus, lambda tensors: tensors.update(bias=tensors[norm]))
   assert refused(surplus) == "model.safetensors: surplus tensor 'bias'"
+  whole = save(tmp_path / "whole", params)
+  change_tensors(
+      whole, lambda tensors: tensors.update({norm: np.ones(4, np.int8)})
+  )
+  assert refused(whole) == (
+      f"model.safetensors: {norm!r} is of type int8; quantized weights are not"
+      " read"
+  )
   shape = save(tmp_path / "shape", params)
   change_tensors(
       shape, lambda tensors: tensors.update({head: tensors[head][:5]})

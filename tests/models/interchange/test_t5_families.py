@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from mlit_jax import partitioning
+from mlit_jax.models import encoder_decoder
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
-from mlit_jax.models.interchange import t5_families
+from mlit_jax.models.interchange import huggingface, t5_families
 from mlit_jax.models.interchange.storage import CheckpointError, TensorFiles
 
 # The config.json of google/mt5-small and of google/umt5-small, of t5-small the
@@ -79,6 +81,8 @@ def test_t5_1_0_by_its_defaults():
         ({"is_encoder_decoder": False}, "is_encoder_decoder=False"),
         ({"is_decoder": True}, "is_decoder=True is not supported, only False"),
         ({"scale_decoder_outputs": True}, "no field of an mt5"),
+        ({"tie_word_embeddings": "no"}, "must be true or false: 'no'"),
+        ({"num_layers": 1 << 31}, "num_encoder_layers must be below 2**31"),
         ({"num_heads": 0}, "num_heads must be a positive whole number: 0"),
         ({"num_heads": "6"}, "num_heads must be a positive whole number: '6'"),
         ({"tie_word_embeddings": False, "layer_norm_epsilon": 0}, "norm_eps"),
@@ -104,21 +108,24 @@ def test_what_is_not_computed_is_refused(change, words):
 def test_what_is_written_is_read(change, random_params, tmp_path):
   config = dataclasses.replace(SMALL, **change)
   params = random_params(config)
-  t5_families.save(tmp_path / "m", config, params, max_shard_bytes=300)
-  assert len(list((tmp_path / "m").glob("*.safetensors"))) > 3
-  assert t5_families.describes(tmp_path / "m")
-  found, loaded = t5_families.load(tmp_path / "m")
+  huggingface.write_model(
+      tmp_path, config, params, {"eos_token_id": 7}, max_shard_bytes=300
+  )
+  assert len(list(tmp_path.glob("*.safetensors"))) > 3
+  found, loaded = huggingface.load(tmp_path)
   assert found == config
   jax.tree.map(np.testing.assert_array_equal, loaded, params)
-  values = json.loads((tmp_path / "m/generation_config.json").read_text())
-  assert values == t5_families.TOKEN_IDS
+  values = json.loads((tmp_path / "generation_config.json").read_text())
+  assert values == {
+      "pad_token_id": 0, "eos_token_id": 7, "decoder_start_token_id": 0,
+  }
 
 
 def test_copies_and_an_unused_table_are_passed_over(random_params, tmp_path):
   """As older files have them; other tensors too many are refused."""
   config = dataclasses.replace(SMALL, tie_embeddings=True)
   params = random_params(config)
-  t5_families.save(tmp_path, config, params)
+  huggingface.write_model(tmp_path, config, params, {})
   files = TensorFiles(tmp_path)
   tensors = {name: files.read(name) for name in files.names()}
   shared = tensors["shared.weight"]
@@ -134,22 +141,43 @@ def test_copies_and_an_unused_table_are_passed_over(random_params, tmp_path):
   for name in ("tie_word_embeddings", "scale_decoder_outputs"):
     values[name] = True
   (tmp_path / "config.json").write_text(json.dumps(values))
-  found, loaded = t5_families.load(tmp_path)
+  found, loaded = huggingface.load(tmp_path)
   assert found.tie_embeddings
   np.testing.assert_array_equal(loaded["embedding"], shared)
   other = {"encoder.embed_tokens.weight": shared + 1}
   safetensors.numpy.save_file(tensors | other, file)
   with pytest.raises(CheckpointError, match="surplus tensor 'encoder.embed"):
-    t5_families.load(tmp_path)
+    huggingface.load(tmp_path)
+
+
+def test_loading_over_a_mesh_cuts_every_parameter(random_params, tmp_path):
+  params = random_params(SMALL)
+  huggingface.write_model(tmp_path, SMALL, params, {})
+  mesh = partitioning.make_mesh()
+  _, loaded = huggingface.load(tmp_path, mesh, "bfloat16")
+  boxed = jax.eval_shape(lambda: encoder_decoder.init_params(SMALL, 0))
+
+  def equal(found, expected, sharding):
+    assert (found.sharding, found.dtype) == (sharding, "bfloat16")
+    np.testing.assert_array_equal(found, expected.astype("bfloat16"))
+
+  jax.tree.map(
+      equal, loaded, params, partitioning.param_shardings(boxed, mesh)
+  )
+
+
+def test_without_weights_config_json_tells_of_the_head(tmp_path):
+  path = tmp_path / "config.json"
+  for tied in (False, True):
+    path.write_text(json.dumps(MT5 | {"tie_word_embeddings": tied}))
+    assert huggingface.load_config(tmp_path).tie_embeddings is tied
 
 
 def test_no_json_is_a_named_error(tmp_path):
   (tmp_path / "model.safetensors").write_bytes(b"")
   with pytest.raises(CheckpointError, match=r"config\.json: cannot be read"):
-    t5_families.load_config(tmp_path)
-  assert not t5_families.describes(tmp_path)
-  (tmp_path / "config.json").write_text("{")
-  with pytest.raises(CheckpointError, match=r"config\.json: not JSON"):
-    t5_families.load_config(tmp_path)
-  (tmp_path / "config.json").write_text("[]")
-  assert not t5_families.describes(tmp_path)
+    huggingface.load_config(tmp_path)
+  for text, words in (("{", "not JSON"), ("[]", "expected a JSON object")):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=rf"config\.json: {words}"):
+      huggingface.load_config(tmp_path)

@@ -23,6 +23,7 @@ _NAMES = {
     "Khmr": "KHMER", "Knda": "KANNADA", "Laoo": "LAO", "Latn": "LATIN",
     "Mlym": "MALAYALAM", "Mymr": "MYANMAR", "Orya": "ORIYA",
     "Sinh": "SINHALA", "Taml": "TAMIL", "Telu": "TELUGU", "Thai": "THAI",
+    "Tibt": "TIBETAN",
 }
 # Code, formulas and addresses are in no language.
 # Every part is bounded or begins at a word: long runs without spaces (Chinese)

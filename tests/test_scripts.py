@@ -2,8 +2,7 @@
 
 import pytest
 
-from mlit_jax import languages
-from mlit_jax.data import scripts
+from mlit_jax import languages, scripts
 
 
 @pytest.mark.parametrize(
