@@ -16,9 +16,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mlit_jax import partitioning
-from mlit_jax.decoding import sampling
-from mlit_jax.models import decoder
+from mlit_jax.decoding import reading, sampling
 from mlit_jax.models.config import DecoderConfig
+from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 
 # Prompts are padded to a power of two, so that few programs are compiled.
 _SMALLEST_BUCKET = 32
@@ -72,7 +72,7 @@ class Engine:
 
   def __init__(
       self,
-      model: DecoderConfig,
+      model: DecoderConfig | EncoderDecoderConfig,
       mesh: Mesh,
       *,
       eos_id: int,
@@ -81,16 +81,17 @@ class Engine:
     """Compiles nothing yet.
 
     Args:
-      model: shape of the decoder.
+      model: its shape.
       mesh: where it lives; rows are shared out over it.
       eos_id: the token that ends an answer.
       batch_size: requests decoded together.
     """
     partitioning.check_batch(batch_size, mesh)
     self._config, self._mesh = model, mesh
-    self._model = decoder.Decoder(model)
+    self._reader = reading.of(model)
     self._eos_id, self._batch_size = eos_id, batch_size
-    abstract = jax.eval_shape(functools.partial(decoder.init_params, model), 0)
+    make = functools.partial(self._reader.module.init_params, model)
+    abstract = jax.eval_shape(make, 0)
     self._param_shardings = partitioning.param_shardings(abstract, mesh)
     self._decode = jax.jit(
         self._decode_batch, static_argnames=("max_new_tokens",)
@@ -117,10 +118,10 @@ class Engine:
     c, prompt, new = self._config, request.tokens, request.max_new_tokens
     if not prompt or new < 1:
       fault = "nothing to decode; give a prompt and max_new_tokens >= 1"
-    elif len(prompt) + new > c.max_length:
+    elif len(prompt) + new > self._reader.max_length:
       fault = (
           f"{len(prompt)} prompt tokens and {new} new ones exceed the model's"
-          f" length of {c.max_length}; shorten one of them"
+          f" length of {self._reader.max_length}; shorten one of them"
       )
     elif strange := [t for t in prompt if not 0 <= t < c.vocab_size]:
       fault = (
@@ -168,21 +169,12 @@ class Engine:
       max_new_tokens,
   ):
     """Tokens [B, max_new_tokens], how many of them count, and who stopped."""
-    batch, prompt_length = tokens.shape
-    apply = functools.partial(self._model.apply, {"params": params})
+    batch = len(tokens)
     choose = functools.partial(
         sampling.next_token, temperature=temperature, seeds=seeds
     )
-    cache = decoder.init_cache(
-        self._config, batch, prompt_length + max_new_tokens
-    )
-    positions = jnp.broadcast_to(jnp.arange(prompt_length), tokens.shape)
-    logits, cache = apply(
-        tokens, positions,
-        (positions < lengths[:, None]).astype(jnp.int32),  # 0: padding
-        cache=cache, logit_positions=lengths[:, None] - 1,
-    )
-    token = choose(logits[:, 0], position=lengths)
+    logits, state = self._reader.begin(params, tokens, lengths, max_new_tokens)
+    token = choose(logits, position=lengths)
     out = jnp.zeros((batch, max_new_tokens), jnp.int32)
 
     def unfinished(carry):
@@ -190,20 +182,18 @@ class Engine:
       return jnp.any(running) & (index < max_new_tokens)
 
     def step(carry):
-      index, token, cache, out, counts, running = carry
+      index, token, state, out, counts, running = carry
       running = running & (token != self._eos_id) & (counts < limits)
       out = out.at[:, index].set(jnp.where(running, token, 0))
       counts = counts + running
-      logits, cache = apply(
-          token[:, None], (lengths + index)[:, None], cache=cache
-      )
-      following = choose(logits[:, 0], position=lengths + index + 1)
+      logits, state = self._reader.go_on(params, token, lengths, index, state)
+      following = choose(logits, position=lengths + index + 1)
       # A finished row repeats its last choice, which tells why it ended.
       token = jnp.where(running, following, token)
-      return index + 1, token, cache, out, counts, running
+      return index + 1, token, state, out, counts, running
 
     zero = jnp.zeros(batch, jnp.int32)
-    start = (0, token, cache, out, zero, limits > 0)
+    start = (0, token, state, out, zero, limits > 0)
     _, token, _, out, counts, _ = jax.lax.while_loop(unfinished, step, start)
     # A full row's next token was chosen too; it does not count any more.
     return out, counts, (token == self._eos_id) & (counts < limits)
