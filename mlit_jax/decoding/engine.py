@@ -97,6 +97,11 @@ class Engine:
         self._decode_batch, static_argnames=("max_new_tokens",)
     )
 
+  @property
+  def max_length(self) -> int:
+    """Tokens that a prompt and its answer may have together."""
+    return self._reader.max_length
+
   def generate(
       self, params: dict, requests: Sequence[Request]
   ) -> Iterator[Result]:
@@ -118,10 +123,10 @@ class Engine:
     c, prompt, new = self._config, request.tokens, request.max_new_tokens
     if not prompt or new < 1:
       fault = "nothing to decode; give a prompt and max_new_tokens >= 1"
-    elif len(prompt) + new > self._reader.max_length:
+    elif len(prompt) + new > self.max_length:
       fault = (
           f"{len(prompt)} prompt tokens and {new} new ones exceed the model's"
-          f" length of {self._reader.max_length}; shorten one of them"
+          f" length of {self.max_length}; shorten one of them"
       )
     elif strange := [t for t in prompt if not 0 <= t < c.vocab_size]:
       fault = (

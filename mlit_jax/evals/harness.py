@@ -100,9 +100,9 @@ class MlitLM(LM):
       stops.append([until] if isinstance(until, str) else list(until))
       new = int(options.get("max_gen_toks", _DEFAULT_NEW_TOKENS))
       new = min(new, self.max_length - 1)
-      ids = text.ids if isinstance(text, _Prompt) else [
-          *tokenizer.begin_ids, *tokenizer.encode(text)
-      ]
+      ids = (
+          text.ids if isinstance(text, _Prompt) else self._model.prompt(text)
+      )
       sampled = options.get("do_sample", False)
       asked.append(
           engine_lib.Request(

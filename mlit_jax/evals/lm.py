@@ -16,8 +16,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from mlit_jax import partitioning
-from mlit_jax.models import decoder
-from mlit_jax.models.config import DecoderConfig
+from mlit_jax.decoding.reading import START_ID
+from mlit_jax.models import decoder, encoder_decoder
+from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
+from mlit_jax.models.interchange.family import ModelConfig
 
 _SMALLEST = 16
 
@@ -67,31 +69,42 @@ class Scorer:
   """Scores with any parameters of one shape; they share its programs.
 
   Pairs with one context share its computation: the context is read once into a
-  cache, and every continuation goes on from there.
+  cache, and every continuation goes on from there. An encoder-decoder reads
+  the context in its encoder.
   """
 
   def __init__(
-      self, model: DecoderConfig, mesh: Mesh, *, batch_size: int = 32
+      self, model: ModelConfig, mesh: Mesh, *, batch_size: int = 32
   ):
     """Compiles nothing yet.
 
     Args:
-      model: shape of the decoder.
+      model: its shape.
       mesh: where it lives; rows are shared out over it.
       batch_size: rows scored together.
     """
     partitioning.check_batch(batch_size, mesh)
     self._config, self._mesh, self._size = model, mesh, batch_size
-    self._model = decoder.Decoder(model)
-    abstract = jax.eval_shape(functools.partial(decoder.init_params, model), 0)
+    self._encodes = isinstance(model, EncoderDecoderConfig)
+    module = encoder_decoder if self._encodes else decoder
+    abstract = jax.eval_shape(functools.partial(module.init_params, model), 0)
+    if self._encodes:
+      self._model = encoder_decoder.EncoderDecoder(model)
+    else:
+      self._model = decoder.Decoder(model)
     self._param_shardings = partitioning.param_shardings(abstract, mesh)
     self._whole = jax.jit(self._score_whole)
+    self._both = jax.jit(self._score_encoded)
     self._read = jax.jit(self._read_contexts, static_argnames="room")
     self._go_on = jax.jit(self._score_from_cache)
 
   def score(self, params: dict, pairs: Sequence[Pair]) -> Iterator[Score]:
     """Yields a score per pair, as batches finish (the longest first)."""
     params = jax.device_put(params, self._param_shardings)
+    if self._encodes:
+      with partitioning.activation_rules(self._mesh):
+        yield from self._encoded(params, pairs)
+      return
     contexts = collections.defaultdict(list)
     for pair in pairs:
       contexts[pair.context].append(pair)
@@ -115,6 +128,25 @@ class Scorer:
           self._size,
       )
       yield from _scores(rows, *self._whole(params, **self._put(batch)))
+
+  def _encoded(self, params, pairs) -> Iterator[Score]:
+    order = sorted(
+        pairs, key=lambda p: (-len(p.context), -len(p.continuation))
+    )
+    for start in range(0, len(order), self._size):
+      rows = order[start : start + self._size]
+      read = self._batch([(p.context, (), 0) for p in rows], self._size)
+      # The start token, and of the continuation all but the last.
+      said = self._batch(
+          [((START_ID,), p.continuation, 0) for p in rows], self._size
+      )
+      put = self._put(read)
+      yield from _scores(
+          rows,
+          *self._both(
+              params, put["tokens"], put["segments"], **self._put(said)
+          ),
+      )
 
   def _shared(self, params, pairs, contexts) -> Iterator[Score]:
     distinct = sorted({p.context for p in pairs}, key=lambda c: (-len(c), c))
@@ -157,7 +189,9 @@ class Scorer:
   def _batch(self, rows, size: int) -> _Batch:
     """Rows (read, predicted, place of the first prediction), padded."""
     length = max(len(read) + max(len(after) - 1, 0) for read, after, _ in rows)
-    length = min(_bucket(length, _SMALLEST), self._config.max_length)
+    length = _bucket(length, _SMALLEST)
+    if not self._encodes:
+      length = min(length, self._config.max_length)
     scored = _bucket(max(len(after) for _, after, _ in rows), 1)
     tokens = np.zeros((size, length), np.int32)
     segments = np.zeros((size, length), np.int32)
@@ -180,6 +214,19 @@ class Scorer:
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     logits, _ = self._model.apply(
         {"params": params}, tokens, positions, segments, logit_positions=places
+    )
+    return _sums(logits, targets, counts)
+
+  def _score_encoded(
+      self, params, inputs, input_segments, tokens, segments, places, targets,
+      counts,
+  ):
+    def positions(x):
+      return jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape)
+
+    logits = self._model.apply(
+        {"params": params}, inputs, positions(inputs), tokens,
+        positions(tokens), input_segments, segments, logit_positions=places,
     )
     return _sums(logits, targets, counts)
 

@@ -48,6 +48,27 @@ def encode(
   return before, after
 
 
+def encode_apart(
+    tokenizer: Tokenizer, context: str, continuation: str
+) -> tuple[list[int], list[int]]:
+  """Ids for an encoder-decoder: the context with its end token, and the rest.
+
+  As the harness's Hugging Face back end has them: each is encoded by itself,
+  spaces at the end of the context belonging to the continuation.
+
+  Raises:
+    PairError: the continuation has no tokens.
+  """
+  kept = context.rstrip()
+  before = [*tokenizer.begin_ids, *tokenizer.encode(kept), tokenizer.eos_id]
+  after = tokenizer.encode(context[len(kept) :] + continuation)
+  if not after:
+    raise PairError(
+        "the continuation has no tokens; give one that is not empty"
+    )
+  return before, after
+
+
 def prefix_id(tokenizer: Tokenizer) -> int:
   """What stands for an empty context."""
   if tokenizer.bos_id is not None:

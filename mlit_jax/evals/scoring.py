@@ -7,7 +7,10 @@ from mlit_jax import partitioning
 from mlit_jax.data import tokenizers
 from mlit_jax.decoding import engine as engine_lib
 from mlit_jax.evals import lm, pairs
+from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.interchange import huggingface
+
+_ENCODED = 2048  # tokens
 
 
 class LanguageModel:
@@ -33,7 +36,9 @@ class LanguageModel:
     rows = huggingface.load_config(directory).vocab_size
     tokenizers.check_vocabulary(self.tokenizer, rows, directory)
     self.config, self._params = huggingface.load(directory, mesh)
-    self.max_length = self.config.max_length
+    self._encodes = isinstance(self.config, EncoderDecoderConfig)
+    # An encoder-decoder has no limit; the harness has this one.
+    self.max_length = _ENCODED if self._encodes else self.config.max_length
     self._mesh = mesh
     ways = mesh.shape["data"] * mesh.shape["fsdp"]
     self._scorer = lm.Scorer(
@@ -70,7 +75,16 @@ class LanguageModel:
     return found
 
   def rolling(self, texts: Iterable[str]) -> list[float]:
-    """Log-probability of each text as a whole, whatever its length."""
+    """Log-probability of each text as a whole, whatever its length.
+
+    Raises:
+      PairError: the model is an encoder-decoder, which has none.
+    """
+    if self._encodes:
+      raise pairs.PairError(
+          "an encoder-decoder gives no probability to a text without a context;"
+          " score pairs instead"
+      )
     texts = list(texts)
     asked = [
         lm.Pair(f"{i}", tuple(context), tuple(continuation))
@@ -85,6 +99,11 @@ class LanguageModel:
       totals[int(score.id)] += score.logprob
     return totals
 
+  def prompt(self, text: str) -> list[int]:
+    """Ids of a prompt that is put as it is."""
+    ids = [*self.tokenizer.begin_ids, *self.tokenizer.encode(text)]
+    return [*ids, self.tokenizer.eos_id] if self._encodes else ids
+
   def generate(
       self, requests: Sequence[engine_lib.Request], batch_size: int
   ) -> Iterator[engine_lib.Result]:
@@ -96,6 +115,16 @@ class LanguageModel:
     return engine.generate(self._params, requests)
 
   def _pair(self, id_, context, continuation, truncate: bool) -> lm.Pair:
+    if self._encodes:
+      before, after = pairs.encode_apart(self.tokenizer, context, continuation)
+      if len(before) > self.max_length and truncate:
+        before = before[-self.max_length :]
+      if max(len(before), len(after)) > self.max_length:
+        raise pairs.PairError(
+            f"the context has {len(before)} tokens, the continuation"
+            f" {len(after)}, and {self.max_length} are read; shorten them"
+        )
+      return lm.Pair(id_, tuple(before), tuple(after))
     before, after = pairs.encode(self.tokenizer, context, continuation)
     length = len(before) + len(after) - 1
     if length > self.max_length and not truncate:

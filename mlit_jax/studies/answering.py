@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from mlit_jax.data import chat, checkpoint_template, tokenizers
 from mlit_jax.decoding.engine import Request, Result
+from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.interchange import huggingface
 from mlit_jax.records import Message
 from mlit_jax.studies import session
@@ -35,9 +36,17 @@ class Answerer:
     end = self._form.end_ids(self._tokenizer)[0]
     self._engine = session.engine(self.config, end, batch_size)
 
+  @property
+  def max_length(self) -> int:
+    """Tokens that a prompt and its answer may have together."""
+    return self._engine.max_length
+
   def encode(self, messages: Sequence[Message]) -> tuple[int, ...]:
     """Ids of a prompt, ready for the answer."""
-    return tuple(chat.encode_prompt(self._tokenizer, self._form, messages))
+    ids = chat.encode_prompt(self._tokenizer, self._form, messages)
+    if isinstance(self.config, EncoderDecoderConfig):
+      ids.append(self._tokenizer.eos_id)  # what an encoder reads has an end
+    return tuple(ids)
 
   def generate(self, requests: Sequence[Request]) -> Iterator[Result]:
     """Yields a result per request, as batches finish."""

@@ -61,7 +61,7 @@ class Generator:
     from mlit_jax.studies.answering import Answerer
 
     answerer = Answerer(self._directory, self._template, self._batch_size)
-    longest = answerer.config.max_length
+    longest = answerer.max_length
     requests, lengths = [], {}
     for index, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
       tokens = answerer.encode(prompt)

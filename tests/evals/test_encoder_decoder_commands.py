@@ -1,0 +1,115 @@
+"""mlit decode and mlit score with a T5, against transformers and lm_eval."""
+
+import json
+
+import pytest
+
+from mlit_jax import main
+from mlit_jax.data import tokenizers
+from mlit_jax.evals import scoring
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+huggingface = pytest.importorskip("lm_eval.models.huggingface")
+instance = pytest.importorskip("lm_eval.api.instance")
+pytestmark = pytest.mark.torch
+
+import small_tokenizers  # noqa: E402
+
+LINES = [
+    "The capital of France is Paris, and that of Peru is Lima.",
+    "La capitale della Francia è Parigi, quella del Perù è Lima.",
+    "Столица Франции — Париж, а столица Перу — Лима.",
+    "Mji mkuu wa Ufaransa ni Paris.", "A cat is smaller than a horse.",
+] * 20
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+  """A random T5 1.1 with T5's kind of tokenizer."""
+  place = tmp_path_factory.mktemp("t5") / "model"
+  place.mkdir()
+  model = small_tokenizers.sentencepiece_model(
+      LINES, vocab_size=400, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
+      byte_fallback=True,
+  )
+  (place / "spiece.model").write_bytes(model)
+  (place / "tokenizer_config.json").write_text(
+      json.dumps({
+          "tokenizer_class": "T5Tokenizer", "eos_token": "</s>",
+          "unk_token": "<unk>", "pad_token": "<pad>", "extra_ids": 0,
+          "additional_special_tokens": [],
+      })
+  )
+  tokenizer = tokenizers.load(place)
+  torch.manual_seed(0)
+  config = transformers.T5Config(
+      vocab_size=tokenizer.vocab_size, d_model=32, d_kv=8, d_ff=48,
+      num_layers=2, num_heads=4, feed_forward_proj="gated-gelu",
+      tie_word_embeddings=False, pad_token_id=tokenizer.pad_id,
+      eos_token_id=tokenizer.eos_id, decoder_start_token_id=0,
+  )
+  network = transformers.T5ForConditionalGeneration(config)
+  with torch.no_grad():
+    for weight in network.parameters():
+      weight.add_(0.3 * torch.randn_like(weight))
+  network.save_pretrained(place)
+  return place
+
+
+def test_decode_gives_their_greedy_answers(directory, tmp_path):
+  tokenizer = tokenizers.load(directory)
+  network = transformers.AutoModelForSeq2SeqLM.from_pretrained(directory)
+  prompts = [LINES[0], LINES[2], LINES[3][:9]]
+  source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+  rows = [
+      {"id": f"{i}", "lang": "en", "prompt": text}
+      for i, text in enumerate(prompts)
+  ]
+  source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  assert main.main([
+      "decode", "--model", str(directory), "--input", str(source), "--output",
+      str(out), "--max_new_tokens", "9", "--batch_size", "2",
+  ]) == 0
+  found = [json.loads(line) for line in out.read_text().splitlines()]
+  for row, text in zip(found, prompts, strict=True):
+    ids = [*tokenizer.encode(text), tokenizer.eos_id]
+    theirs = network.generate(
+        torch.tensor([ids]), max_new_tokens=9, do_sample=False
+    )[0, 1:].tolist()
+    if tokenizer.eos_id in theirs:
+      theirs = theirs[: theirs.index(tokenizer.eos_id)]
+    assert row["response"] == tokenizer.decode(theirs)
+  assert len({row["response"] for row in found}) > 1
+
+
+def test_score_equals_the_harness(directory):
+  rows = [
+      (LINES[0][:24], " Paris"), (LINES[0][:24], " Lima, and that"),
+      (LINES[1][:20], LINES[1][20:]), (LINES[2][:30] + " ", "Лима."), ("", "A"),
+  ]
+  theirs = huggingface.HFLM(
+      pretrained=str(directory), backend="seq2seq", device="cpu",
+      dtype="float32", batch_size=2,
+  ).loglikelihood(
+      [
+          instance.Instance("loglikelihood", {}, row, i)
+          for i, row in enumerate(rows[:-1])
+      ],
+      disable_tqdm=True,
+  )
+  ours = scoring.LanguageModel(directory, batch_size=2).score(rows)
+  for (logprob, greedy), score in zip(theirs, ours[:-1], strict=True):
+    assert score.logprob == pytest.approx(logprob, rel=1e-4)
+    assert score.is_greedy == greedy
+  assert ours[-1].num_tokens >= 1  # an empty input has an end
+
+
+def test_what_an_encoder_decoder_cannot_do_is_said(directory):
+  model = scoring.LanguageModel(directory, batch_size=2)
+  with pytest.raises(ValueError, match="score pairs instead"):
+    model.rolling(["text"])
+  (failure,) = model.score([("word " * 3000, "x")])
+  assert "shorten them" in failure
+  (score,) = model.score([("word " * 3000, "x")], truncate=True)
+  assert score.num_tokens >= 1
