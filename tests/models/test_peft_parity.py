@@ -24,7 +24,8 @@ pytestmark = pytest.mark.torch
 import test_family_parity as families  # noqa: E402
 
 TOKENS = np.random.default_rng(0).integers(3, families.VOCAB, (2, 12))
-SLOW = (*families.SLOW, "gemma2", "gemma3", "qwen3")  # their layouts are LLaMA's
+# Their layouts are LLaMA's.
+SLOW = (*families.SLOW, "gemma2", "gemma3", "qwen3")
 EVERY_MAP = lora.LoraConfig(pattern="", rank=2, alpha=3.0, dropout=0.0)
 
 

@@ -5,8 +5,8 @@ import tracemalloc
 
 import pytest
 
-from mlit_jax import languages
-from mlit_jax.data import scripts, sources
+from mlit_jax import languages, scripts
+from mlit_jax.data import sources
 from mlit_jax.data.sources import SourceError, translation
 from mlit_jax.errors import UsageError
 
