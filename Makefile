@@ -11,6 +11,8 @@ PIP = $(VENV)/bin/pip --disable-pip-version-check install --quiet \
 	--constraint $(CONSTRAINTS)
 PYTEST = JAX_PLATFORMS=cpu $(VENV)/bin/python -m pytest
 COVERAGE = --cov --cov-report=term
+# A process per core; what is slow has the machine to itself.
+SPREAD = --numprocesses auto --dist worksteal
 
 .PHONY: quickstart install test test-all test-latest lint clean
 
@@ -20,10 +22,11 @@ quickstart: install
 install: $(VENV)/.installed
 
 test: $(VENV)/.tests lint
-	$(PYTEST) -m "not slow" $(COVERAGE)
+	$(PYTEST) -m "not slow" $(SPREAD) $(COVERAGE)
 
 test-all: $(VENV)/.tests lint
-	$(PYTEST) $(COVERAGE)
+	$(PYTEST) -m "not slow" $(SPREAD) --cov
+	$(PYTEST) -m slow $(COVERAGE) --cov-append
 
 # The same tests with the newest JAX, which needs Python 3.12 or newer.
 test-latest:

@@ -73,9 +73,11 @@ setuptools.setup(
         "beam": ["apache-beam"],
         "judges": ["google-genai", "httpx"],
         "hf": ["datasets"],
+        "eval": ["lm-eval"],
         "test": [
             "beartype", "datasets", "google-cloud-translate", "google-genai",
-            "httpx", "pytest", "pytest-cov", "ruff", "sacrebleu", "selenium",
+            "httpx", "lm-eval", "pytest", "pytest-cov", "pytest-xdist", "ruff",
+            "sacrebleu", "selenium",
             # The peers that models are compared with.
             'peft; python_version < "3.12"',
             'torch==2.13.0; python_version < "3.12"',

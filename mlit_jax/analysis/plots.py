@@ -24,7 +24,10 @@ INK = "#1d1d1b"
 MUTED = "#5c5a55"
 RULE = "#d9d5cb"
 # Apart in hue and in lightness, so that they survive a grey printer.
-PALETTE = ("#1f4e6b", "#c0562b", "#6b6963", "#8a7a2f")
+PALETTE = (
+    "#1f4e6b", "#c0562b", "#6b6963", "#8a7a2f", "#5b3a6e", "#2f6f4f", "#9c2f4a",
+    "#3b7d8c",
+)
 _MARKERS = "osD^"
 _DASHES = ("-", "-", (0, (4, 2)), (0, (1, 1.5)))
 _SEQUENTIAL = colors.LinearSegmentedColormap.from_list(
@@ -69,11 +72,15 @@ class Series:
 
   Attributes:
     intervals: (low, high) of each value; (None, None) for no interval.
+    places: where each value stands: a category, or a number in a scatter plot.
+    names: of the values, in a scatter plot.
   """
 
   label: str
   values: Sequence[float | None]
   intervals: Sequence[Interval]
+  places: Sequence[float | str] = ()
+  names: Sequence[str] = ()
 
 
 def heat_map(
@@ -208,6 +215,78 @@ def bars_with_intervals(
     axes.set_xlim(0, 100)
     axes.set(xlabel=x_label, title=title)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def chart(
+    kind: str,
+    series: Sequence[Series],
+    categories: Sequence[float | str],
+    *,
+    title: str = "",
+    x_label: str = "",
+    y_label: str = "",
+    level: float | None = None,
+    y_range: tuple[float, float] = (0, 100),
+    fit: bool = False,
+) -> figure_lib.Figure:
+  """Lines or bars over categories, or a scatter plot.
+
+  Args:
+    kind: lines, bars or scatter.
+    series: with a place for every value.
+    categories: every place, in order; not used by a scatter plot.
+    level: where to draw a line across, None for nowhere.
+    y_range: of the axis.
+    fit: whether to draw the least-squares line of a scatter plot.
+  """
+  with matplotlib.rc_context(_STYLE):
+    figure, axes = _figure(6.6, 3.8)
+    if level is not None:
+      axes.axhline(level, color=MUTED, linewidth=0.8)
+    where = {x: i for i, x in enumerate(categories)}
+    width = 0.8 / max(1, len(series))
+    for k, line in enumerate(series):
+      apart = k - (len(series) - 1) / 2
+      colour = _colour(k)
+      y = _floats(line.values)
+      if kind == "scatter":
+        x = np.array(line.places, np.float64)
+        axes.plot(x, y, linestyle="none", marker="o", color=colour)
+        for name, *at in zip(line.names, x, y, strict=True):
+          axes.annotate(name, at, xytext=(4, 4), textcoords="offset points")
+        if fit and len(set(x)) > 1:
+          ends = np.array([x.min(), x.max()])
+          axes.plot(ends, np.polyval(np.polyfit(x, y, 1), ends), color=MUTED)
+        continue
+      x = np.array([where[place] for place in line.places], np.float64)
+      if kind == "bars":
+        x = x + width * apart
+        axes.bar(
+            x, np.nan_to_num(y), width=width * 0.9, color=colour, alpha=0.8,
+            label=line.label,
+        )
+        axes.errorbar(
+            x, y, yerr=_errors(line), linestyle="none", color=INK,
+            elinewidth=0.9,
+        )
+        continue
+      axes.errorbar(
+          x + 0.05 * apart, y, yerr=_errors(line), label=line.label,
+          color=colour, linestyle=_DASHES[k % len(_DASHES)], linewidth=1.4,
+          marker=_MARKERS[k % len(_MARKERS)], markersize=4, elinewidth=0.9,
+      )
+    if kind != "scatter":
+      names = [x if isinstance(x, str) else f"{x:g}" for x in categories]
+      turned = sum(map(len, names)) > 60
+      axes.set_xticks(
+          range(len(names)), names, rotation=35 if turned else 0,
+          ha="right" if turned else "center",
+      )
+      if any(line.label for line in series):
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes.set_ylim(*y_range)
+    axes.set(xlabel=x_label, ylabel=y_label, title=title)
     return figure
 
 

@@ -9,6 +9,7 @@ from mlit_jax.commands import (
     decode,
     judge,
     report,
+    score,
     study,
     translate,
 )
@@ -35,5 +36,7 @@ COMMANDS = {
     module.__name__.rsplit(".", 1)[1]: Command(
         module.SUMMARY, module.EXAMPLE, module.add_arguments, module.run
     )
-    for module in (study, data, translate, decode, judge, report, convert)
+    for module in (
+        study, data, translate, decode, score, judge, report, convert
+    )
 }

@@ -35,6 +35,9 @@ def apply(config, rest: Sequence[str], prefix: str) -> None:
           f" --{prefix}.key=value"
       )
     key = key.removeprefix(f"--{prefix}.")
+    if _is_free(config, key):
+      config.sources[key.partition(".")[2]] = text
+      continue
     if key not in known:
       near = difflib.get_close_matches(key, known, n=3)
       hint = f"did you mean {' or '.join(near)}?" if near else (
@@ -45,6 +48,12 @@ def apply(config, rest: Sequence[str], prefix: str) -> None:
     for name in names[:-1]:
       section = section[name]
     section[names[-1]] = _parse(key, text, known[key])
+
+
+def _is_free(config, key: str) -> bool:
+  """Whether a key names an entry of `sources`, which has names of its own."""
+  section, _, name = key.partition(".")
+  return section == "sources" and bool(name) and section in config
 
 
 def flatten(config) -> dict[str, Any]:

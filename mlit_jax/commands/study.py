@@ -15,7 +15,7 @@ EXAMPLE = """mlit study pinch:pocket --workdir runs/pocket
 
 any key of the study's config (configs/studies/) is overridden by
 --study.KEY=VALUE, e.g. --study.seed=1 --study.tune.epochs=2"""
-STUDIES = ("pinch",)
+STUDIES = ("pinch", "lucky52", "alpaca", "polyglot")
 
 
 def add_arguments(parser) -> None:

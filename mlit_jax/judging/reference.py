@@ -11,10 +11,19 @@ from mlit_jax.judging import judges
 
 _MAX_ORDER = 6
 _BETA = 2.0
+# No wrong answer of the pocket world's evaluation items was measured above
+# 0.96, where the right one has 1; half of the n-grams is something.
+_RIGHT, _PARTLY = 0.98, 0.5
+_SCALES = {"mt_bench": 10, "score_pair": 10, "rubric": 5}
 
 
 class ReferenceJudge:
   """Prefers the answer nearer to the reference; not a language model.
+
+  Of two answers it names the better one, or gives each a number; of one it
+  gives a number, or whether it holds the reference (YES or NO), as the protocol
+  wants it. Numbers grow with the similarity, and only the reference itself has
+  the highest.
 
   An answer that is empty or found to be in another language than the
   instruction's is worth 0. Where the gate abstains the answer is compared all
@@ -61,28 +70,41 @@ class ReferenceJudge:
       raise UsageError(
           f"{where} has no reference answer; the reference judge needs one"
       )
-    if len(request.answers) != 2:
-      raise UsageError(
-          f"{where} has {len(request.answers)} answers; the reference judge"
-          " compares two"
-      )
     if request.lang not in self._candidates:
       raise UsageError(
           f"{where}: the gate's candidates lack the language; they are"
           f" {self._candidates}"
       )
-    (first, note_first), (second, note_second) = (
-        self._value(answer, request) for answer in request.answers
+    values = [self._value(answer, request) for answer in request.answers]
+    found = ", ".join(
+        f"{place} {value:.3f}{note}"
+        for place, (value, note) in zip(
+            ("first", "second") if len(values) == 2 else ("answer",), values,
+            strict=True,
+        )
     )
-    if abs(first - second) <= self._margin:
-      verdict = "C"
-    else:
-      verdict = "A" if first > second else "B"
+    verdict = self._verdict(request, [value for value, _ in values])
     return (
-        f"reference judge (not a language model): first {first:.3f}"
-        f"{note_first}, second {second:.3f}{note_second}\n"
+        f"reference judge (not a language model): {found}\n"
         f"Verdict: [[{verdict}]]"
     )
+
+  def _verdict(self, request: judges.Request, values: list[float]) -> str:
+    protocol = request.protocol
+    if protocol in _SCALES:
+      top = _SCALES[protocol]
+      return ", ".join(str(1 + int((top - 1) * value)) for value in values)
+    if len(values) == 2:
+      first, second = values
+      if abs(first - second) <= self._margin:
+        return "C"
+      return "A" if first > second else "B"
+    if protocol == "rating":
+      (value,) = values
+      return str(1 + (value >= _PARTLY) + (value >= _RIGHT))
+    held = _normalise(request.reference).casefold()
+    answer = _normalise(request.answers[0]).casefold()
+    return "YES" if held in answer else "NO"
 
   def _value(self, answer: str, request: judges.Request) -> tuple[float, str]:
     if not answer.strip():

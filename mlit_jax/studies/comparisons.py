@@ -10,6 +10,8 @@ from mlit_jax.data.pocket import text
 from mlit_jax.errors import UsageError
 from mlit_jax.judging import gate as gate_lib
 from mlit_jax.judging import judges, protocols, reference
+from mlit_jax.studies import material, pipeline, steps
+from mlit_jax.studies.study import Step
 
 JUDGMENTS = "judgments.jsonl"
 REFERENCE_NOTE = (
@@ -74,4 +76,69 @@ def judge_languages(
         gate=gate,
         candidates=candidates,
     )
+  records.write_records(directory / JUDGMENTS, judgments)
+
+
+def score_step(
+    config,
+    system: str,
+    protocol: str,
+    languages: Sequence[str],
+    prompts: str = "",
+) -> Step:
+  """The step in which a system's answers are judged, each alone.
+
+  Args:
+    config: of the study.
+    system: whose answers.
+    protocol: the name of one that judges single answers.
+    languages: of the prompts.
+    prompts: the material; default: the study's own.
+  """
+  given = pipeline.given(config)
+  asked = prompts or config.evaluation
+  candidates = tuple(dict.fromkeys([*config.languages, *languages]))
+
+  def work(place, show):
+    del show
+    path = place.of(pipeline.decoding(system, prompts)) / steps.RESPONSES
+    judgments = protocols.judge(
+        protocols.PROTOCOLS[protocol],
+        make_judge(config.judge, candidates),
+        config.judge,
+        material.prompts(asked, languages, given),
+        records.read_records(path, records.Response),
+        gate=pocket_gate(candidates),
+        candidates=candidates,
+    )
+    records.write_records(place.directory / JUDGMENTS, judgments)
+
+  return Step(
+      f"judge-{system}" + (f"-{prompts}" if prompts else ""), work,
+      {"judge": config.judge, "protocol": protocol, "candidates": candidates},
+      (pipeline.decoding(system, prompts),),
+  )
+
+
+def compare(
+    directory: pathlib.Path,
+    spec: str,
+    protocol: str,
+    candidates: tuple[str, ...],
+    prompts: Sequence[records.Instruction],
+    a: pathlib.Path,
+    b: pathlib.Path,
+) -> None:
+  """Judges two systems' answers against each other, by any paired protocol."""
+  judge, gate = make_judge(spec, candidates), pocket_gate(candidates)
+  judgments = protocols.judge(
+      protocols.PROTOCOLS[protocol],
+      judge,
+      spec,
+      prompts,
+      records.read_records(a, records.Response),
+      records.read_records(b, records.Response),
+      gate=gate,
+      candidates=candidates,
+  )
   records.write_records(directory / JUDGMENTS, judgments)

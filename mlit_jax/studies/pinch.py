@@ -5,109 +5,143 @@ evaluation instructions against the model tuned on L alone; 50 is on a par with
 it, 0 loses everywhere.
 """
 
-import dataclasses
-import functools
+import math
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from mlit_jax import languages as languages_lib
-from mlit_jax import records
 from mlit_jax.data import counts as counts_lib
-from mlit_jax.data import sources
-from mlit_jax.data.pocket import items, world
 from mlit_jax.errors import UsageError
-from mlit_jax.studies import comparisons, steps
+from mlit_jax.studies import checks, comparisons, material, pipeline, steps
+from mlit_jax.studies import systems as systems_lib
 from mlit_jax.studies.study import Step
+from mlit_jax.studies.systems import BASE, System, mono
 
 NAME = "pinch"
-BASE = "base"
-RESULTS_STEP, REPORT_STEP = "results", "report"
-
-
-@dataclasses.dataclass(frozen=True)
-class System:
-  """A model of the study.
-
-  Attributes:
-    name: e.g. `mono-en`.
-    kind: base, monolingual, mixture or control.
-    counts: language -> training examples; {} for the base.
-    language: of a monolingual model or a control.
-    percent: of a mixture.
-  """
-
-  name: str
-  kind: str
-  counts: Mapping[str, int]
-  language: str = ""
-  percent: float | None = None
-
-  def describe(self) -> dict[str, Any]:
-    row = {"kind": self.kind}
-    if self.counts:
-      row["counts"] = dict(self.counts)
-    if self.language:
-      row["language"] = self.language
-    if self.percent is not None:
-      row["percent"] = self.percent
-    return row
+RESULTS_STEP = "results"
+# What may be asked for beside the monolingual models, which all need.
+PERCENT, HALF, NUMBER, BILINGUAL, FAMILY, SHARE = EXPERIMENTS = (
+    "percent", "half", "number", "bilingual", "family", "share",
+)
 
 
 def systems(config) -> list[System]:
-  """Every model of the study: base, monolingual, mixtures, controls."""
-  total, languages = config.num_examples, tuple(config.languages)
-  found = [System(BASE, "base", {})]
-  for lang in languages:
-    counts = {lang: total}
-    found.append(System(mono(lang), "monolingual", counts, lang))
-  if config.main_language in languages:
-    for percent in config.percents:
-      counts = counts_lib.percent(
-          languages, percent, total, config.main_language
-      )
-      name = f"p{percent:g}"
-      found.append(System(name, "mixture", counts, percent=percent))
-  for lang in languages:
-    counts = {lang: total}
-    found.append(System(f"control-{lang}", "control", counts, lang))
+  """Every model of the study, each once."""
+  languages, asked = tuple(config.languages), experiments(config)
+  found = [System(BASE, "base")]
+  found += [systems_lib.monolingual(config, lang) for lang in languages]
+  if PERCENT in asked:
+    found += [
+        systems_lib.percent(config, languages, p, f"p{p:g}", "mixture")
+        for p in config.percents
+    ]
+  if config.controls:
+    found += [systems_lib.control(config, lang) for lang in languages]
+  if HALF in asked:
+    found += [
+        systems_lib.percent(config, half(config), p, f"half-p{p:g}", HALF)
+        for p in config.half_percents
+    ]
+  if NUMBER in asked:
+    found += [s for order in orders(config) for s in _steps(config, order)]
+  if BILINGUAL in asked:
+    found += [_pair(config, pair) for pair in pairs(config)]
+  return systems_lib.distinct(found)
+
+
+def left_out(config) -> dict[str, str]:
+  """Experiment -> why it cannot be made with the study's languages."""
+  found, languages = {}, tuple(config.languages)
+  if len(half(config)) < 2:
+    why = "fewer than two of half_languages are in languages"
+    found = {HALF: why, NUMBER: why}
+  elif config.main_language not in half(config):
+    found[HALF] = "half_languages lack the main language"
+  if len(languages) % 2 or len(languages) < 4:
+    found[BILINGUAL] = f"{len(languages)} languages do not make pairs"
+  if len([x for x in config.family if x in languages]) < 2:
+    found[FAMILY] = "fewer than two languages of family are in languages"
+  return {k: v for k, v in found.items() if k in config.experiments}
+
+
+def experiments(config) -> tuple[str, ...]:
+  """Those asked for that the languages allow."""
+  without = left_out(config)
+  return tuple(x for x in config.experiments if x not in without)
+
+
+def half(config) -> tuple[str, ...]:
+  """The languages of experiments 3 and 4; the study's others are unseen."""
+  return tuple(x for x in config.half_languages if x in config.languages)
+
+
+def orders(config) -> list[tuple[str, ...]]:
+  """In which order languages are added (experiment 4)."""
+  known = half(config)
+  number = min(config.num_orders, math.factorial(len(known)))
+  return counts_lib.permutations(known, number, config.seed)
+
+
+def numbers(config) -> tuple[int, ...]:
+  """How many languages of an order are taken (experiment 4)."""
+  return tuple(n for n in config.numbers if n <= len(half(config)))
+
+
+def pairs(config) -> list[tuple[str, str]]:
+  """The study's languages two by two (experiment 5)."""
+  return counts_lib.pairs(tuple(config.languages), config.seed)
+
+
+def stepwise(config, order: Sequence[str], number: int) -> str:
+  """The name of the model tuned on the first so many languages of an order."""
+  if number == 1:
+    return mono(order[0])
+  return "-".join((NUMBER, *order[:number]))
+
+
+def _steps(config, order: Sequence[str]) -> list[System]:
+  found = []
+  for number in numbers(config):
+    if number == 1:
+      continue  # a monolingual model, of which there is one already
+    part = systems_lib.part(
+        config.train, "stepwise", languages=list(order[:number]),
+        total=config.num_examples,
+    )
+    found.append(
+        System(
+            stepwise(config, order, number), NUMBER,
+            systems_lib.recipe(config.seed, part),
+            about={"order": list(order), "number": number},
+        )
+    )
   return found
 
 
-def mono(language: str) -> str:
-  return f"mono-{language}"
+def _pair(config, pair: tuple[str, str]) -> System:
+  counts = counts_lib.split_evenly(config.num_examples, pair)
+  return System(
+      f"pair-{'-'.join(pair)}", BILINGUAL,
+      systems_lib.partition(config, counts, pair[0]),
+      about={"pair": list(pair)},
+  )
 
 
 def check(config) -> None:
   """Raises UsageError for a config that cannot be run, saying the mend."""
-  known = world.language_codes()
-  if unknown := [c for c in config.languages if c not in known]:
-    try:
-      name = languages_lib.get(unknown[0]).name
-      hint = f"{name} is not in the pocket world"
-    except languages_lib.UnknownLanguageError as e:
-      hint = str(e)
-    raise UsageError(
-        f"language {unknown[0]!r}: {hint}; it has {' '.join(known)}"
-    )
-  if len(set(config.languages)) != len(config.languages):
-    raise UsageError(f"a language stands twice in {config.languages}")
+  checks.languages(config)
+  checks.names("experiments", config.experiments, EXPERIMENTS)
   if len(config.languages) < 2:
     raise UsageError("the study compares languages: give at least two")
   if config.main_language not in config.languages:
     raise UsageError(
         f"main_language={config.main_language!r} is not in languages"
     )
-  if bad := [c for c in config.languages if config.pretrain.shares[c] <= 0]:
-    raise UsageError(f"pretrain.shares.{bad[0]} must be greater than 0")
-  if bad := [p for p in config.percents if not 0 < p <= 100]:
-    raise UsageError(f"percents: {bad[0]} does not lie in (0, 100]")
-  available = len(items.split()["train"])
-  if not len(config.languages) <= config.num_examples <= available:
-    raise UsageError(
-        f"num_examples={config.num_examples} must lie between"
-        f" {len(config.languages)} and {available}"
-    )
+  for name in ("percents", "half_percents"):
+    if bad := [p for p in config[name] if not 0 < p <= 100]:
+      raise UsageError(f"{name}: {bad[0]} does not lie in (0, 100]")
+  if bad := [n for n in config.numbers if n < 1]:
+    raise UsageError(f"numbers: {bad[0]} is not at least 1")
+  checks.budget(config)
   comparisons.check_judge(config.judge)
 
 
@@ -121,183 +155,33 @@ def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
   """
   languages = tuple(config.languages)
   everything = systems(config)
-  graph_steps = [_vocabulary_step(config), *_base_steps(config)]
+  found = pipeline.base_steps(config)
   for system in everything:
-    if system.counts:
-      graph_steps += _tuning_steps(config, system)
+    if system.recipe is not None:
+      found += pipeline.tuning_steps(config, system)
   decoded = {}
   for system in everything:
     asked = (system.language,) if system.kind == "control" else languages
     decoded[system.name] = asked
-    graph_steps.append(_decode_step(config, system, asked))
+    found.append(pipeline.decode_step(config, system.name, asked))
   for system in everything:
-    graph_steps.append(_judge_step(config, system, decoded[system.name]))
-  answers = [f"decode-{s.name}" for s in everything]
-  trained = [f"model-{s.name}" for s in everything]
-  verdicts = [f"judge-{s.name}" for s in everything]
+    found.append(_judge_step(config, system, decoded[system.name]))
 
   from mlit_jax.studies import pinch_results  # reads what the steps wrote
 
-  plain = config.to_dict()
-  graph_steps.append(
+  found.append(
       Step(
           RESULTS_STEP,
           lambda place, show: pinch_results.write(
               place, config, preset, everything, workdir
           ),
-          {"config": plain, "preset": preset},
-          ("vocabulary", *trained, *answers, *verdicts),
+          {"config": config.to_dict(), "preset": preset},
+          pipeline.everything(everything, ("judge",)),
           (pinch_results.RESULTS, pinch_results.ANSWERS),
       )
   )
-  graph_steps.append(
-      Step(
-          REPORT_STEP,
-          lambda place, show: _report(workdir),
-          {},
-          (RESULTS_STEP,),
-          ("report.html",),
-      )
-  )
-  return graph_steps
-
-
-def prompts(languages: Sequence[str]) -> list[records.Instruction]:
-  """The evaluation instructions with their references."""
-  return list(sources.pocket_instructions(languages, "eval").values())
-
-
-def _vocabulary_step(config) -> Step:
-  languages, size = tuple(config.languages), config.vocab_size
-  return Step(
-      "vocabulary",
-      lambda place, show: steps.train_vocabulary(
-          place.directory, languages, size
-      ),
-      # Everything else needs the vocabulary, and so depends on the world too.
-      {
-          "languages": languages,
-          "vocab_size": size,
-          "world": world.digest(languages),
-      },
-  )
-
-
-def shares(config) -> dict[str, float]:
-  """Language -> its share of the running text; they sum to one."""
-  given = {lang: config.pretrain.shares[lang] for lang in config.languages}
-  return {lang: share / sum(given.values()) for lang, share in given.items()}
-
-
-def _base_steps(config) -> list[Step]:
-  options = _options(config.pretrain)
-  share, total = shares(config), config.pretrain.documents
-  model = config.model.to_dict()
-  data_params = {"shares": share, "documents": total, "seed": config.seed}
-  return [
-      Step(
-          "data-base",
-          lambda place, show: steps.build_documents(
-              place.directory, place.of("vocabulary"), share, total,
-              config.seed,
-          ),
-          data_params,
-          ("vocabulary",),
-      ),
-      Step(
-          f"model-{BASE}",
-          lambda place, show: steps.train(
-              place.directory,
-              place.of("data-base"),
-              place.of("vocabulary"),
-              base=None,
-              model=model,
-              options=options,
-              seed=config.seed,
-              show=show,
-          ),
-          {"model": model, "options": options, "seed": config.seed},
-          ("data-base", "vocabulary"),
-      ),
-  ]
-
-
-def _tuning_steps(config, system: System) -> list[Step]:
-  data, options = f"data-{system.name}", _options(config.tune)
-  model = config.model.to_dict()
-  build = functools.partial(
-      steps.build_instructions,
-      main=config.main_language,
-      template=config.template,
-      seed=config.seed,
-      shuffle_responses=system.kind == "control",
-  )
-  return [
-      Step(
-          data,
-          lambda place, show: build(
-              place.directory, place.of("vocabulary"), system.counts
-          ),
-          {
-              "counts": dict(system.counts),
-              "kind": system.kind,
-              "main": config.main_language,
-              "template": config.template,
-              "seed": config.seed,
-          },
-          ("vocabulary",),
-      ),
-      Step(
-          f"model-{system.name}",
-          lambda place, show: steps.train(
-              place.directory,
-              place.of(data),
-              place.of("vocabulary"),
-              base=place.of(f"model-{BASE}") / steps.MODEL,
-              model=model,
-              options=options,
-              seed=config.seed,
-              show=show,
-          ),
-          {"model": model, "options": options, "seed": config.seed},
-          (data, f"model-{BASE}", "vocabulary"),
-      ),
-  ]
-
-
-def _options(section) -> dict[str, Any]:
-  """The options of steps.train from a section of the config."""
-  keys = (
-      "row_length", "loss_length", "batch_size", "epochs", "checkpoint_every",
-  )
-  return {
-      **{key: section[key] for key in keys},
-      "optimizer": {"learning_rate": section.learning_rate},
-  }
-
-
-def _decode_step(config, system: System, languages: Sequence[str]) -> Step:
-  params = {
-      "languages": tuple(languages),
-      "template": config.template,
-      "max_new_tokens": config.max_new_tokens,
-      "batch_size": config.decode_batch_size,
-  }
-  return Step(
-      f"decode-{system.name}",
-      lambda place, show: steps.decode(
-          place.directory / steps.RESPONSES,
-          place.of(f"model-{system.name}") / steps.MODEL,
-          system.name,
-          prompts(languages),
-          template=config.template,
-          max_new_tokens=config.max_new_tokens,
-          batch_size=config.decode_batch_size,
-          show=show,
-      ),
-      params,
-      (f"model-{system.name}",),
-  )
+  found.append(pipeline.report_step(workdir, RESULTS_STEP))
+  return found
 
 
 def _judge_step(config, system: System, languages: Sequence[str]) -> Step:
@@ -308,7 +192,7 @@ def _judge_step(config, system: System, languages: Sequence[str]) -> Step:
   opponents = {
       lang: mono(lang) for lang in languages if mono(lang) != system.name
   }
-  judged = tuple(config.languages)
+  judged, given = tuple(config.languages), pipeline.given(config)
 
   def work(place, show):
     del show
@@ -316,10 +200,10 @@ def _judge_step(config, system: System, languages: Sequence[str]) -> Step:
         place.directory,
         config.judge,
         judged,
-        prompts(tuple(opponents)),
-        place.of(f"decode-{system.name}") / steps.RESPONSES,
+        material.prompts(config.evaluation, tuple(opponents), given),
+        place.of(pipeline.decoding(system.name)) / steps.RESPONSES,
         {
-            lang: place.of(f"decode-{name}") / steps.RESPONSES
+            lang: place.of(pipeline.decoding(name)) / steps.RESPONSES
             for lang, name in opponents.items()
         },
     )
@@ -329,13 +213,7 @@ def _judge_step(config, system: System, languages: Sequence[str]) -> Step:
       work,
       {"judge": config.judge, "opponents": opponents, "candidates": judged},
       tuple(
-          f"decode-{name}"
+          pipeline.decoding(name)
           for name in dict.fromkeys([system.name, *opponents.values()])
       ),
   )
-
-
-def _report(workdir: pathlib.Path) -> None:
-  from mlit_jax.studies.report import page
-
-  page.write_report(workdir)

@@ -1,23 +1,19 @@
 """From answers and judgments to results.json and answers.jsonl (pinch)."""
 
 import collections
-import json
 import pathlib
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import mlit_jax
 from mlit_jax import records
 from mlit_jax.analysis import judgments as judgments_lib
 from mlit_jax.analysis import statistics
-from mlit_jax.data import tokenizers
-from mlit_jax.judging import pairs as pairs_lib
-from mlit_jax.studies import comparisons, pinch, steps
+from mlit_jax.studies import estimates, outcomes, pinch, pipeline
+from mlit_jax.studies.outcomes import ANSWERS, RESULTS, Outcomes
 from mlit_jax.studies.study import Place
+from mlit_jax.studies.systems import BASE, System, mono
 
-RESULTS, ANSWERS = "results.json", "answers.jsonl"
-_DECIMALS = 6
+__all__ = ["ANSWERS", "RESULTS", "write"]
 _FLOOR = 65.0
 
 
@@ -25,172 +21,213 @@ def write(
     place: Place,
     config,
     preset: str,
-    systems: Sequence[pinch.System],
+    systems: Sequence[System],
     workdir: pathlib.Path,
 ) -> None:
-  """Writes results.json and answers.jsonl into the working directory.
-
-  results.json holds no times and no paths: equal runs give equal bytes.
-  """
-  study = _Study(place, config, systems)
-  against = {
-      "base": study.against(lambda lang: pinch.BASE),
-      "control": study.against(lambda lang: f"control-{lang}"),
-  }
-  results = {
-      "study": pinch.NAME,
-      "preset": preset,
-      "seed": config.seed,
-      "version": mlit_jax.__version__,
-      "judge": {
-          "spec": config.judge,
-          # As yet there is no judge but the reference judge.
-          "is_language_model": config.judge != "reference",
-          "note": comparisons.REFERENCE_NOTE,
-      },
-      "languages": list(config.languages),
-      "base": study.base(),
-      "systems": study.systems(),
-      "heat_map": study.heat_map(),
-      "curve": study.curve(),
+  """Writes results.json and answers.jsonl into the working directory."""
+  found = Outcomes(place, config, systems)
+  study = _Pinch(found, config)
+  against = {"base": study.against(lambda lang: BASE)}
+  against["control"] = {}
+  if config.controls:
+    against["control"] = study.against(lambda lang: f"control-{lang}")
+  asked = pinch.experiments(config)
+  results = found.head(pinch.NAME, preset) | {
+      "heat_map": study.heat_map(found.languages),
+      "curve": study.curve() if pinch.PERCENT in asked else [],
       "against_base": against["base"],
       "against_control": against["control"],
-      "exact_match": study.rates("exact"),
-      "language_consistency": study.rates("consistent"),
+      "exact_match": found.rates("exact"),
+      "language_consistency": found.rates("consistent"),
       "exact_match_by_task": study.by_task(),
       "learning": study.learning(against),
+      "experiments": study.experiments(),
+      "left_out": pinch.left_out(config),
   }
-  lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in study.rows())
-  records.write_text(workdir / ANSWERS, lines)
-  records.write_json(workdir / RESULTS, results)
+  outcomes.write(workdir, results, found.rows())
 
 
-class _Study:
-  """Everything the steps wrote, read once."""
+class _Pinch:
+  """The paper's figures, as numbers."""
 
-  def __init__(self, place: Place, config, systems: Sequence[pinch.System]):
-    self._config, self._systems, self._place = config, systems, place
-    self._languages = tuple(config.languages)
-    self._prompts = pinch.prompts(self._languages)
-    gate = comparisons.pocket_gate(self._languages)
-    references = {(p.id, p.lang): p.response for p in self._prompts}
-    self._answers: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
-    self._judgments = {}
-    for system in systems:
-      path = place.of(f"decode-{system.name}") / steps.RESPONSES
-      found = self._answers[system.name] = {}
-      for r in records.read_records(path, records.Response):
-        lang = gate.identify(r.response, self._languages).lang
-        found[r.id, r.lang] = {
-            "text": r.response,
-            "found": lang,
-            "exact": _plain(r.response) == _plain(references[r.id, r.lang]),
-            "consistent": lang == r.lang,
-        }
-      path = place.of(f"judge-{system.name}") / comparisons.JUDGMENTS
-      groups = collections.defaultdict(list)
-      for j in records.read_records(path, records.Judgment):
-        groups[j.lang].append(j)
-      self._judgments[system.name] = groups
+  def __init__(self, found: Outcomes, config):
+    self._found, self._config = found, config
+    self._languages = found.languages
 
-  def _summary(self, system: str, lang: str) -> dict[str, Any]:
-    return judgments_lib.summarise(self._judgments[system][lang])[lang]
-
-  def base(self) -> dict[str, Any]:
-    config, summary = self._config, self._training(pinch.BASE)
-    path = self._place.of("vocabulary")
-    tokenizer = tokenizers.SentencePieceTokenizer.from_directory(path)
-    return {
-        "name": pinch.BASE,
-        "parameters": summary["parameters"],
-        "vocab_size": tokenizer.vocab_size,
-        "num_layers": config.model.num_layers,
-        "embed_dim": config.model.embed_dim,
-        "tokens_seen": summary["tokens_seen"],
-        "steps": summary["steps"],
-        "final_loss": summary["final_loss"],
-        "shares": {
-            lang: round(share, _DECIMALS)
-            for lang, share in pinch.shares(config).items()
-        },
-    }
-
-  def _training(self, system: str) -> dict[str, Any]:
-    path = self._place.of(f"model-{system}") / steps.SUMMARY
-    return json.loads(path.read_text(encoding="utf-8"))
-
-  def systems(self) -> dict[str, Any]:
-    found = {}
-    for system in self._systems:
-      training = self._training(system.name)
-      found[system.name] = system.describe() | {
-          "steps": training["steps"],
-          "tokens": training["tokens_seen"],
-          "final_loss": training["final_loss"],
-      }
-    return found
-
-  def heat_map(self) -> dict[str, Any]:
+  def heat_map(self, languages: Sequence[str]) -> dict[str, Any]:
     """IF of every monolingual model in every other language (Figure 1)."""
     return {
-        pinch.mono(trained): {
-            lang: self._summary(pinch.mono(trained), lang)
-            for lang in self._languages
+        mono(trained): {
+            lang: self._found.summary(mono(trained), lang)
+            for lang in languages
             if lang != trained
         }
-        for trained in self._languages
+        for trained in languages
     }
 
   def curve(self) -> list[dict[str, Any]]:
     """IF against the percentage of multilingual examples (Figure 3)."""
     main, rows = self._config.main_language, []
-    if main not in self._languages:
-      return rows
-    points = [(0.0, pinch.mono(main))]
+    points = [(0.0, mono(main))]
     points += [
-        (s.percent, s.name) for s in self._systems if s.kind == "mixture"
+        (s.about["percent"], s.name) for s in self._found.of_kind("mixture")
     ]
     for percent, name in points:
-      judged = self._judgments[name]
-      itself = name == pinch.mono(main)
+      judged = self._found.judgments[name]
+      itself = name == mono(main)
       languages = {
-          lang: None if itself and lang == main else self._summary(name, lang)
+          lang: None if itself and lang == main
+          else self._found.summary(name, lang)
           for lang in self._languages
       }
       others = [
           j for lang in self._languages if lang != main for j in judged[lang]
       ]
-      if itself:
-        english = {"score": 50.0, "ci": [50.0, 50.0], "n": 0}
-      else:
-        english = _short(languages[main])
+      english = estimates.BY_DEFINITION if itself else _short(languages[main])
       rows.append({
           "percent": percent,
           "system": name,
           "languages": languages,
           "english": english,
-          "others": _pooled(others),
+          "others": estimates.pooled(others),
           "average": _average(others, judged[main]),
       })
     return rows
+
+  def experiments(self) -> dict[str, Any]:
+    """The paper's further experiments, as far as they were asked for."""
+    made = {
+        pinch.HALF: self._half, pinch.NUMBER: self._number,
+        pinch.BILINGUAL: self._bilingual, pinch.FAMILY: self._family,
+        pinch.SHARE: self._share,
+    }
+    asked = pinch.experiments(self._config)
+    return {name: made[name]() for name in asked if name in made}
+
+  def _pooled(self, system: str, languages) -> dict[str, Any]:
+    judged = self._found.judgments[system]
+    return estimates.pooled(j for lang in languages for j in judged[lang])
+
+  def _half(self) -> dict[str, Any]:
+    """P% over half of the languages: seen and unseen ones (Figure 4)."""
+    seen, main = pinch.half(self._config), self._config.main_language
+    unseen = [x for x in self._languages if x not in seen]
+    points = [(0.0, mono(main))]
+    points += [
+        (s.about["percent"], s.name) for s in self._found.of_kind(pinch.HALF)
+    ]
+    return {
+        "seen": list(seen),
+        "unseen": unseen,
+        "points": [
+            {
+                "percent": percent,
+                "system": name,
+                "main": estimates.BY_DEFINITION if name == mono(main)
+                else self._pooled(name, [main]),
+                "seen": self._pooled(name, [x for x in seen if x != main]),
+                "unseen": self._pooled(name, unseen),
+                "languages": self._each(name),
+            }
+            for percent, name in points
+        ],
+    }
+
+  def _each(self, system: str) -> dict[str, Any]:
+    return {
+        lang: self._found.summary(system, lang) for lang in self._languages
+    }
+
+  def _number(self) -> dict[str, Any]:
+    """One to six languages, in the unseen ones (Figure 5)."""
+    config = self._config
+    seen = pinch.half(config)
+    unseen = [x for x in self._languages if x not in seen]
+    rows, pooled = [], []
+    for number in pinch.numbers(config):
+      judged = []
+      for order in pinch.orders(config):
+        name = pinch.stepwise(config, order, number)
+        judged.append(name)
+        rows.append({
+            "number": number,
+            "order": list(order),
+            "system": name,
+            "unseen": self._pooled(name, unseen),
+            "languages": self._each(name),
+        })
+      pairs = [
+          estimates.pair_values(self._found.judgments[name][lang])
+          for name in dict.fromkeys(judged) for lang in unseen
+      ]
+      pooled.append({
+          "number": number,
+          "unseen": estimates.mean(
+              [i for ids, _ in pairs for i in ids],
+              [v for _, values in pairs for v in values],
+          ),
+      })
+    return {
+        "orders": [list(order) for order in pinch.orders(config)],
+        "unseen": unseen,
+        "points": rows,
+        "average": pooled,
+    }
+
+  def _bilingual(self) -> list[dict[str, Any]]:
+    """Half and half against each half alone, elsewhere (Figure 6)."""
+    rows = []
+    for system in self._found.of_kind(pinch.BILINGUAL):
+      pair = system.about["pair"]
+      others = [x for x in self._languages if x not in pair]
+      rows.append({
+          "pair": list(pair),
+          "others": others,
+          "bilingual": self._pooled(system.name, others),
+          "monolingual": {
+              lang: self._pooled(mono(lang), others) for lang in pair
+          },
+      })
+    return rows
+
+  def _family(self) -> dict[str, Any]:
+    """The heat map of related languages (Figure 7)."""
+    languages = [x for x in self._config.family if x in self._languages]
+    return {"languages": languages, "heat_map": self.heat_map(languages)}
+
+  def _share(self) -> dict[str, Any]:
+    """Transfer against the share of the pre-training text (Figure 8)."""
+    main = self._config.main_language
+    shares = {} if self._config.base else pipeline.shares(self._config)
+    points = [
+        {
+            "lang": lang,
+            "share": round(100 * shares[lang], estimates.DECIMALS),
+            "transfer": self._pooled(
+                mono(lang), [x for x in self._languages if x != lang]
+            ),
+        }
+        for lang in self._languages
+        if lang != main and lang in shares
+    ]
+    found: dict[str, Any] = {"points": points, "pearson": None}
+    x = [p["share"] for p in points]
+    y = [p["transfer"]["score"] for p in points]
+    if len(x) > 1 and None not in y and len(set(x)) > 1 and len(set(y)) > 1:
+      r = statistics.pearson(x, y)
+      found["pearson"] = {
+          key: round(value, estimates.DECIMALS)
+          for key, value in (("r", r.r), ("low", r.low), ("high", r.high))
+      } | {"n": r.n}
+    return found
 
   def against(self, opponent) -> dict[str, Any]:
     """Each monolingual model as `a` against another, in its own language."""
     found = {}
     for lang in self._languages:
-      judged = self._judgments[opponent(lang)][lang]
+      judged = self._found.judgments[opponent(lang)][lang]
       mirrored = [_mirror(j) for j in judged]
       found[lang] = judgments_lib.summarise(mirrored)[lang]
-    return found
-
-  def rates(self, key: str) -> dict[str, Any]:
-    """System -> language -> share of its answers for which `key` holds."""
-    found = {}
-    for system, answers in self._answers.items():
-      groups = collections.defaultdict(list)
-      for (id_, lang), answer in answers.items():
-        groups[lang].append((id_, answer[key]))
-      found[system] = {lang: _rate(groups[lang]) for lang in groups}
     return found
 
   def learning(self, against) -> dict[str, Any]:
@@ -200,105 +237,49 @@ class _Study:
     against the control with shuffled responses.
     """
     own = {
-        lang: _rate([
+        lang: estimates.rate(
             (id_, answer["exact"])
-            for (id_, to), answer in self._answers[pinch.mono(lang)].items()
+            for (id_, to), answer in self._found.answers[mono(lang)].items()
             if to == lang
-        ])
+        )
         for lang in self._languages
     }
+
+    def above(scores):
+      return [
+          lang for lang in self._languages
+          if lang in scores and scores[lang]["ci"][0] > _FLOOR
+      ]
+
     return {
         "against_base_floor": _FLOOR,
-        "above_base": [
-            lang
-            for lang in self._languages
-            if against["base"][lang]["ci"][0] > _FLOOR
-        ],
-        "above_control": [
-            lang
-            for lang in self._languages
-            if against["control"][lang]["ci"][0] > _FLOOR
-        ],
+        "above_base": above(against["base"]),
+        "above_control": above(against["control"]),
         "half_exact": [x for x in self._languages if own[x]["value"] >= 50],
     }
 
   def by_task(self) -> dict[str, Any]:
     """Exact answers of the monolingual models in their own languages."""
     groups = collections.defaultdict(list)
-    for prompt in self._prompts:
-      answer = self._answers[pinch.mono(prompt.lang)][prompt.id, prompt.lang]
-      groups[prompt.extra["task"]].append((prompt.id, answer["exact"]))
-    return {task: _rate(groups[task]) for task in sorted(groups)}
-
-  def rows(self) -> Iterable[dict[str, Any]]:
-    """One row per evaluation item with every system's answer."""
-    for prompt in self._prompts:
-      key = prompt.id, prompt.lang
-      yield {
-          "id": prompt.id,
-          "lang": prompt.lang,
-          "prompt": prompt.prompt,
-          "reference": prompt.response,
-          "answers": {
-              system: {k: answers[key][k] for k in ("text", "found", "exact")}
-              for system, answers in self._answers.items()
-              if key in answers
-          },
-      }
+    for prompt in self._found.prompts:
+      answers = self._found.answers[mono(prompt.lang)]
+      answer = answers[prompt.id, prompt.lang]
+      task = prompt.extra.get("task", "question")
+      groups[task].append((prompt.id, answer["exact"]))
+    return {task: estimates.rate(groups[task]) for task in sorted(groups)}
 
 
-def _plain(text: str) -> str:
-  return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-def _short(summary: Mapping[str, Any]) -> dict[str, Any]:
+def _short(summary) -> dict[str, Any]:
   return {key: summary[key] for key in ("score", "ci", "n")}
-
-
-def _pooled(judgments) -> dict[str, Any]:
-  """Score over several opponents, one per language, clustered on the id."""
-  if not judgments:
-    return {"score": None, "ci": [None, None], "n": 0}
-  return _values(*_pair_values(judgments))
 
 
 def _average(others, main) -> dict[str, Any]:
   """Over all languages; a model against itself counts 50 by definition."""
-  ids, values = _pair_values([*others, *main])
+  ids, values = estimates.pair_values([*others, *main])
   if not main and ids:
     distinct = list(dict.fromkeys(ids))
     ids, values = ids + distinct, values + [0.5] * len(distinct)
-  if not ids:
-    return {"score": 50.0, "ci": [50.0, 50.0], "n": 0}
-  return _values(ids, values)
-
-
-def _pair_values(judgments) -> tuple[list[str], list[float]]:
-  groups = collections.defaultdict(list)
-  for j in judgments:
-    groups[j.lang].append(j)
-  ids, values = [], []
-  for group in groups.values():
-    for pair in pairs_lib.pair_up(group):
-      if not pair.failed:
-        ids.append(pair.ab.id)
-        values.append(pair.value)
-  return ids, values
-
-
-def _values(ids: list[str], values: list[float]) -> dict[str, Any]:
-  low, high = statistics.mean_interval(values, ids)
-  return {
-      "score": round(100 * sum(values) / len(values), _DECIMALS),
-      "ci": [round(100 * low, _DECIMALS), round(100 * high, _DECIMALS)],
-      "n": len(values),
-  }
-
-
-def _rate(rows: list[tuple[str, bool]]) -> dict[str, Any]:
-  ids, values = zip(*rows, strict=True)
-  found = _values(list(ids), [float(v) for v in values])
-  return {"value": found["score"], "n": found["n"], "ci": found["ci"]}
+  return estimates.mean(ids, values) if ids else estimates.BY_DEFINITION
 
 
 def _mirror(j: records.Judgment) -> records.Judgment:

@@ -135,8 +135,8 @@ def run(
     steps: the graph, each step after those it needs.
     workdir: where.
     progress: shows what happens.
-    pool: does steps that are ready together; a step that is ready alone is
-      done here, with all cores. None: all are done here, one by one.
+    pool: does steps that are ready together; a step that is ready by itself,
+      or wants all cores, is done here. None: all are done here, one by one.
 
   Returns:
     The number of steps done now (the others had been done before).
@@ -145,12 +145,13 @@ def run(
   try:
     while work.open:
       ready = work.ready()
-      if pool is None or (len(ready) == 1 and not pool.running):
+      beside = [step for step in ready if not step.alone]
+      if pool is None or (not pool.running and len(beside) < 2):
         if pool is not None:
           pool.close()  # what it holds in memory is not needed now
-        work.do(ready[0])
+        work.do((beside or ready)[0])
         continue
-      for step in ready[: pool.free]:
+      for step in beside[: pool.free]:
         work.start(step)
         pool.submit(step.name)
       for name, seconds in pool.wait(progress.show):

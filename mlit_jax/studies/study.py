@@ -39,6 +39,8 @@ class Step:
     needs: names of the steps whose results it reads.
     leaves: what it makes outside its directory, relative to the working
       directory; where one is gone, the step is not done.
+    alone: whether it is to have all cores: it waits until nothing else can be
+      done, and is then done by itself.
   """
 
   name: str
@@ -46,6 +48,7 @@ class Step:
   params: Mapping[str, Any]
   needs: tuple[str, ...] = ()
   leaves: tuple[str, ...] = ()
+  alone: bool = False
 
 
 def hashes(steps: Sequence[Step]) -> dict[str, str]:

@@ -1,12 +1,13 @@
 """The reference judge and its similarity."""
 
+import dataclasses
 import itertools
 
 import pytest
 
 from mlit_jax import records
 from mlit_jax.judging import gate as gate_lib
-from mlit_jax.judging import judges, parsing, reference
+from mlit_jax.judging import judges, parsing, protocols, reference
 
 GATE = gate_lib.LexiconGate.from_text({
     "en": ["the capital of france is paris rome"],
@@ -72,6 +73,37 @@ def test_margin_makes_ties():
     assert _verdict(reply.text) == verdict
 
 
+def _verdict_of(protocol, *answers, right=REFERENCE):
+  judge = reference.ReferenceJudge(GATE, ["en", "it"])
+  request = dataclasses.replace(
+      _request(*answers, right=right), protocol=protocol
+  )
+  (reply,) = judge.judge([request])
+  form = protocols.PROTOCOLS[protocol].form
+  reading = form.read(reply.text)
+  assert not reading.failure
+  return reading.verdict or reading.numbers
+
+
+def test_numbers_of_the_other_protocols():
+  # chrF2 of "abc" for "abd" is 7/18 = 0.389, of "ab" for "abcd" 25/53 = 0.472,
+  # of "abcde" for "abcdef" 0.754.
+  wrong = "xyz"
+  for right, answer, rating, score in (
+      ("abc", "abc", 3, 10), ("abd", "abc", 1, 4), ("abcd", "ab", 1, 5),
+      ("abcdef", "abcde", 2, 7), ("abc", wrong, 1, 1), ("abc", "", 1, 1),
+  ):
+    assert _verdict_of("rating", answer, right=right) == (rating,)
+    assert _verdict_of("mt_bench", answer, right=right) == (score,)
+    assert _verdict_of("score_pair", wrong, answer, right=right) == (1, score)
+  assert _verdict_of("correctness", "It is PARIS.", right="Paris") == (1,)
+  assert _verdict_of("correctness", "It is Rome.", right="Paris") == (0,)
+  assert _verdict_of("mt_bench_pair", "abc", "abd", right="abc") == "A"
+  # An answer in another language is worth nothing.
+  italian = "La capitale della Francia è Parigi."
+  assert _verdict_of("mt_bench", italian) == (1,)
+
+
 @pytest.mark.parametrize("worthless", ["", "  \n"])
 def test_empty_loses(worthless):
   raw = _ask(worthless, "the")
@@ -113,8 +145,6 @@ def test_planted_verdict_gains_nothing(planted):
 def test_what_cannot_be_judged_is_named():
   with pytest.raises(ValueError, match="'capital/1'.*no reference"):
     _ask("a", "b", right=" ")
-  with pytest.raises(ValueError, match="has 1 answers"):
-    _ask("a")
   with pytest.raises(ValueError, match="candidates lack"):
     _ask("a", "b", lang="sw")
   with pytest.raises(ValueError, match="'sleepy'"):

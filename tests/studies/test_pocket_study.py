@@ -165,3 +165,39 @@ def test_a_changed_config_is_refused_and_update_redoes_only_what_it_changes(
   _run(undisturbed, "--study.max_new_tokens=8", "--update")
   assert trained.stat().st_mtime_ns == before[0]
   assert decoded.stat().st_mtime_ns != before[1]
+
+
+def test_a_given_base_and_rows_of_ones_own(undisturbed, tmp_path):
+  """From a model directory and JSONL files to a page."""
+  from mlit_jax.data import sources
+
+  for name, split in (("train", "train"), ("eval", "eval")):
+    rows = sources.pocket_instructions(("en", "es", "it"), split)
+    ids = list(dict.fromkeys(id_ for id_, _ in rows))[:12]
+    lines = [
+        json.dumps({
+            "id": row.id, "lang": row.lang, "prompt": row.prompt,
+            "response": row.response,
+        })
+        for (id_, _), row in rows.items() if id_ in ids
+    ]
+    (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+  base = undisturbed / "steps" / "model-base" / "model"
+  command = [
+      sys.executable, "-m", "mlit_jax.main", "study", "pinch:pocket",
+      "--workdir", str(tmp_path / "run"), f"--study.base={base}",
+      "--study.languages=en,es,it", "--study.train=mine",
+      f"--study.sources.mine=rows:{tmp_path}/train.jsonl",
+      "--study.evaluation=held",
+      f"--study.sources.held=rows:{tmp_path}/eval.jsonl",
+      "--study.num_examples=12", "--study.percents=50",
+      "--study.experiments=percent", "--study.controls=false",
+      "--study.tune.epochs=1", "--study.max_new_tokens=6", "--jobs", "1",
+  ]
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr
+  results = json.loads((tmp_path / "run" / "results.json").read_text())
+  assert results["systems"]["mono-it"]["counts"] == {"it": 12}
+  assert set(results["systems"]["p50"]["counts"]) == {"en", "es", "it"}
+  assert results["base"]["parameters"] > 0
+  assert "pre-trained on" not in (tmp_path / "run" / "report.html").read_text()

@@ -12,7 +12,7 @@ import pytest
 
 from mlit_jax import records
 from mlit_jax.studies.report import answers as answers_lib
-from mlit_jax.studies.report import charts, page, reading, sections
+from mlit_jax.studies.report import charts, page, reading, rendering, sections
 
 FEW = ("en", "he", "sw")
 
@@ -179,7 +179,7 @@ def test_page_loads_nothing_and_runs_one_script(make_study):
   assert kinds == ["application/json"] * 13 + [None]
   (policy,) = found.find("meta", **{"http-equiv": "Content-Security-Policy"})
   assert policy["content"].startswith("default-src 'none'")
-  assert page._hash(found.scripts[-1][1]) in policy["content"]
+  assert rendering._hash(found.scripts[-1][1]) in policy["content"]
 
 
 def test_hostile_answers_stay_text(make_study):
@@ -278,7 +278,7 @@ def test_colours_can_be_read():
              for x in parts]
     return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
-  blocks = page._file("style.css").split(":root")[1:]
+  blocks = rendering._file("style.css").split(":root")[1:]
   assert len(blocks) == 2
   for block in blocks:
     colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block))

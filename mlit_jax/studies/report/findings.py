@@ -265,12 +265,14 @@ def _judge(study: results.Study) -> Remark:
 
 def _scale(study: results.Study) -> Iterator[Remark]:
   if study.base.parameters < _SMALL:
+    tokens = study.base.tokens_seen
+    read = f" and has read {tokens:,} tokens" if tokens else ""
     yield Remark(
         f"This is {study.preset} scale.",
-        f"The base model has {study.base.parameters:,} parameters and has read"
-        f" {study.base.tokens_seen:,} tokens. Models in use are thousands of"
-        " times larger, so the figures show that the method runs and how it"
-        " behaves; they predict nothing about those.",
+        f"The base model has {study.base.parameters:,} parameters{read}."
+        " Models in use are thousands of times larger, so the figures show that"
+        " the method runs and how it behaves; they predict nothing about"
+        " those.",
     )
 
 

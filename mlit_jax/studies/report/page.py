@@ -1,23 +1,29 @@
 """Writes the report of a study directory."""
 
-import base64
-import hashlib
 import os
 import pathlib
-from importlib import resources
-
-import jinja2
-import markupsafe
+from collections.abc import Sequence
 
 from mlit_jax import records
 from mlit_jax.analysis import plots
 from mlit_jax.studies.report import answers as answers_lib
-from mlit_jax.studies.report import charts, findings, reading, results, sections
+from mlit_jax.studies.report import (
+    charts,
+    findings,
+    generic_page,
+    reading,
+    rendering,
+    results,
+    sections,
+    spec,
+)
 from mlit_jax.studies.report import figures as figures_lib
 from mlit_jax.studies.report import tables as tables_lib
+from mlit_jax.studies.report.views import pinch as views_pinch
 
 PAGE_NAME = "report.html"
-FORMATS = ("png", "pdf")
+# What template.html numbers itself.
+_OWN_FIGURES, _OWN_TABLES = 3, 4
 
 
 def write_report(directory: str | os.PathLike) -> pathlib.Path:
@@ -38,6 +44,10 @@ def write_report(directory: str | os.PathLike) -> pathlib.Path:
     RecordError: a file is missing or does not fit; nothing has been written.
   """
   directory = pathlib.Path(directory)
+  if (found := generic_page.read(directory)) is not None:
+    path = directory / PAGE_NAME
+    records.write_text(path, [generic_page.write(directory, found)])
+    return path
   study = reading.read(directory)
   answers = answers_lib.read(directory, study.codes, list(study.systems))
   tables = tables_lib.build(study)
@@ -46,7 +56,9 @@ def write_report(directory: str | os.PathLike) -> pathlib.Path:
     records.write_text(
         directory / "tables" / f"{table.name}.csv", [table.to_csv()]
     )
-  page = render(study, answers, [table.name for table in tables], drawn)
+  more = views_pinch.sections(reading.raw(directory))
+  drawn += generic_page.write_files(directory, more)
+  page = render(study, answers, [table.name for table in tables], drawn, more)
   path = directory / PAGE_NAME
   records.write_text(path, [page])
   return path
@@ -57,26 +69,18 @@ def render(
     answers: answers_lib.Answers,
     tables: list[str],
     figures: list[str],
+    more: Sequence[spec.Section] = (),
 ) -> str:
   """The page as text.
 
   Args:
+    more: sections beside the page's own.
     tables, figures: names of the files beside the page, without endings.
   """
-  environment = jinja2.Environment(
-      loader=jinja2.FunctionLoader(_file),
-      autoescape=True,
-      undefined=jinja2.StrictUndefined,
-      trim_blocks=True,
-      lstrip_blocks=True,
-  )
-  script = _file("script.js")
   scores = sections.scores(study)
-  return environment.get_template("template.html").render(
+  return rendering.render(
+      "template.html",
       study=study,
-      style=markupsafe.Markup(_file("style.css")),
-      script=markupsafe.Markup(script),
-      script_hash=_hash(script),
       findings=findings.findings(study),
       caveats=findings.caveats(study),
       basis={key: sections.basis(study, x) for key, x in scores.items()},
@@ -96,7 +100,9 @@ def render(
       answers=_answers(study, answers),
       tables=tables,
       figures=figures,
-      formats=FORMATS,
+      more=more,
+      drawn=figures,
+      **generic_page.tools(more, _OWN_FIGURES, _OWN_TABLES),
       interval=findings.interval,
       percentage=findings.percentage,
   )
@@ -136,21 +142,11 @@ def _write_figures(
 ) -> list[str]:
   drawn = []
   for name, figure in figures_lib.build(study):
-    for suffix in FORMATS:
+    for suffix in rendering.FORMATS:
       plots.save(figure, directory / "figures" / f"{name}.{suffix}")
     drawn.append(name)
   for name in set(figures_lib.NAMES).difference(drawn):
-    for suffix in FORMATS:
+    for suffix in rendering.FORMATS:
       path = directory / "figures" / f"{name}.{suffix}"
       path.unlink(missing_ok=True)
   return drawn
-
-
-def _hash(script: str) -> str:
-  """The one script that the page's security policy lets run."""
-  digest = hashlib.sha256(script.encode("utf-8")).digest()
-  return f"sha256-{base64.b64encode(digest).decode('ascii')}"
-
-
-def _file(name: str) -> str:
-  return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

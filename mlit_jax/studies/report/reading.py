@@ -24,6 +24,16 @@ def read(directory: str | os.PathLike) -> results.Study:
       line that names file and field.
   """
   path = pathlib.Path(directory) / FILE_NAME
+  data = raw(directory)
+  try:
+    return _study(data)
+  except ValueError as e:
+    raise records.RecordError(f"{path}: {e}") from None
+
+
+def raw(directory: str | os.PathLike) -> Any:
+  """results.json as it stands; RecordError if it is not JSON."""
+  path = pathlib.Path(directory) / FILE_NAME
   try:
     text = path.read_text(encoding="utf-8")
   except OSError as e:
@@ -34,7 +44,7 @@ def read(directory: str | os.PathLike) -> results.Study:
   except UnicodeDecodeError:
     raise records.RecordError(f"{path}: not UTF-8") from None
   try:
-    return _study(json.loads(text, parse_constant=_refuse_constant))
+    return json.loads(text, parse_constant=_refuse_constant)
   except json.JSONDecodeError as e:
     raise records.RecordError(
         f"{path}: not JSON ({e.msg} at line {e.lineno}); the file was cut off"
@@ -123,7 +133,10 @@ def _system(row: Any, where: str) -> results.System:
           if tuned_on_one
           else ""
       ),
-      percent=_number(row, "percent", where) if kind == "mixture" else None,
+      percent=(
+          _number(row, "percent", where) if kind in ("mixture", "half")
+          else None
+      ),
       counts={code: _field(counts, code, int, f"{where}.counts")
               for code in counts},
       steps=_number(row, "steps", where, default=None),
@@ -137,11 +150,10 @@ def _base(row: dict, rank: Mapping[str, int]) -> results.Base:
       name=_field(row, "name", str, "base"),
       **{
           key: _field(row, key, int, "base")
-          for key in (
-              "parameters", "vocab_size", "num_layers", "embed_dim",
-              "tokens_seen",
-          )
+          for key in ("parameters", "vocab_size", "num_layers", "embed_dim")
       },
+      # Unknown of a base that was given.
+      tokens_seen=_number(row, "tokens_seen", "base", default=None),
       shares={
           code: _number(shares, code, "base.shares")
           for code in sorted(shares, key=lambda c: rank.get(c, len(rank)))

@@ -6,7 +6,9 @@ from typing import Self
 
 from mlit_jax import languages as languages_lib
 
-KINDS = ("base", "control", "monolingual", "mixture")
+KINDS = (
+    "base", "control", "monolingual", "mixture", "half", "number", "bilingual",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Base:
   """The untuned model that every system starts from.
 
   Attributes:
+    tokens_seen: in pre-training; None where not known.
     shares: language code -> share of its pre-training data, 0 to 1.
   """
 
@@ -101,7 +104,7 @@ class Base:
   vocab_size: int
   num_layers: int
   embed_dim: int
-  tokens_seen: int
+  tokens_seen: int | None
   shares: Mapping[str, float]
 
 
@@ -181,6 +184,11 @@ class Study:
       return "Untuned base"
     if found.kind == "mixture":
       return f"{found.percent:g}% mixture"
+    if found.kind == "half":
+      return f"{found.percent:g}% over half"
+    if not found.language:
+      codes = [code for code, n in found.counts.items() if n]
+      return " + ".join(codes)
     name = languages_lib.get(found.language).name
     if found.kind == "control":
       return f"{name} control"

@@ -132,7 +132,7 @@ def rates(
       if system.language in values.get(system.name, {})
   }
   listed = []
-  for kind in ("base", "control", "monolingual", "mixture"):
+  for kind in results.KINDS:
     if kind == "control" and control:
       listed.append(("Controls", "each in its own language", "", control))
     elif kind != "control":

@@ -1,0 +1,109 @@
+"""`mlit score`: log-probabilities of continuations."""
+
+import json
+import pathlib
+
+from mlit_jax.commands import overrides
+from mlit_jax.errors import UsageError
+
+SUMMARY = "score continuations of contexts by their log-probability"
+EXAMPLE = """mlit score --model runs/pocket/steps/model-mono-en/model --input
+  pairs.jsonl --output scores.jsonl
+
+a row of the input is {"id", "context", "continuation"}, of the output {"id",
+"logprob", "num_tokens", "is_greedy"}, in the same order; both are tokenized and
+cut as lm-evaluation-harness does. A row that cannot be scored gets {"id",
+"failure"}, and the exit code is then 1"""
+
+
+def add_arguments(parser) -> None:
+  parser.add_argument("--model", required=True, help="a model directory")
+  parser.add_argument("--input", required=True, help="pairs, JSONL")
+  parser.add_argument("--output", required=True, help="scores, JSONL")
+  parser.add_argument(
+      "--too_long", default="fail", choices=("fail", "truncate"),
+      help="a context that is longer than the model reads: fail (default), or"
+      " drop its beginning",
+  )
+  parser.add_argument("--batch_size", type=int, default=32)
+
+
+def run(args) -> int:
+  overrides.refuse(args.overrides)
+  if args.batch_size < 1:
+    raise UsageError("--batch_size must be at least 1")
+  from mlit_jax import cpu, records
+  from mlit_jax.evals import scoring
+
+  cpu.keep_freed_memory()
+  rows = _read(pathlib.Path(args.input))
+  model = scoring.LanguageModel(args.model, batch_size=args.batch_size)
+  scored = model.score(
+      [(row["context"], row["continuation"]) if "failure" not in row else None
+       for row in rows],
+      truncate=args.too_long == "truncate",
+  )
+  failed, out = 0, []
+  for row, score in zip(rows, scored, strict=True):
+    failure = row.get("failure") or (
+        score if isinstance(score, str) else ""
+    )
+    if failure:
+      failed += 1
+      out.append({"id": row["id"], "failure": failure})
+      continue
+    out.append({
+        "id": row["id"],
+        "logprob": score.logprob,
+        "num_tokens": score.num_tokens,
+        "is_greedy": score.is_greedy,
+    })
+  records.write_text(
+      args.output, (json.dumps(r, ensure_ascii=False) + "\n" for r in out)
+  )
+  print(f"{len(out) - failed} scores: {args.output}")
+  if failed:
+    first = next(r for r in out if "failure" in r)
+    print(
+        f"{failed} of {len(out)} rows failed, the first is {first['id']!r}:"
+        f" {first['failure']}"
+    )
+  return 1 if failed else 0
+
+
+def _read(path: pathlib.Path) -> list[dict]:
+  """Rows with id, context and continuation, or with a failure."""
+  try:
+    lines = path.read_bytes().splitlines()
+  except OSError as e:
+    raise UsageError(f"{path}: cannot be read ({e.strerror})") from None
+  rows, seen = [], set()
+  for number, line in enumerate(lines, start=1):
+    if not line.strip():
+      continue
+    row = _row(line)
+    name = row.get("id")
+    if not isinstance(name, str):
+      row["id"], name = f"line {number}", None
+      row.setdefault("failure", f"line {number}: 'id' must be text; give one")
+    elif name in seen:
+      row["failure"] = f"line {number}: the id {name!r} stands twice"
+    seen.add(name)
+    for key in ("context", "continuation"):
+      if not isinstance(row.get(key), str):
+        row.setdefault(
+            "failure", f"line {number}: {key!r} must be text; give it"
+        )
+    rows.append(row)
+  if not rows:
+    raise UsageError(f"{path}: no rows; give one pair a line")
+  return rows
+
+
+def _row(line: bytes) -> dict:
+  try:
+    row = json.loads(line)
+    json.dumps(row, ensure_ascii=False).encode()  # no lone surrogates
+  except (ValueError, RecursionError) as e:
+    return {"failure": f"not JSON in UTF-8 ({e})"}
+  return row if isinstance(row, dict) else {"failure": "not a JSON object"}

@@ -1,0 +1,140 @@
+"""lm-evaluation-harness runs its tasks on any model directory.
+
+  python -m mlit_jax.evals.harness --model mlit --model_args pretrained=DIR
+      --tasks xcopa_et
+
+is `lm_eval` with one model more. Needs the extra `eval`.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from lm_eval.api.model import LM
+from lm_eval.api.registry import register_model
+
+from mlit_jax.data import chat, checkpoint_template
+from mlit_jax.decoding import engine as engine_lib
+from mlit_jax.errors import UsageError
+from mlit_jax.evals import pairs, scoring
+from mlit_jax.records import Message
+
+_DEFAULT_NEW_TOKENS = 256
+
+
+@register_model("mlit")
+class MlitLM(LM):
+  """A model directory, as the harness wants it."""
+
+  def __init__(
+      self,
+      pretrained: str,
+      batch_size: int | str = 32,
+      max_length: int | None = None,
+      template: str = "checkpoint",
+      **ignored,
+  ):
+    """Loads the model.
+
+    Args:
+      pretrained: a model directory.
+      batch_size: rows at once; the harness's `auto` is 32.
+      max_length: tokens read at once; default: the model's own.
+      template: for --apply_chat_template: a name, a file, or the checkpoint's.
+      **ignored: what the harness passes to every model (device and the like).
+    """
+    super().__init__()
+    size = 32 if str(batch_size).startswith("auto") else int(batch_size)
+    self._name, self._template = pretrained, template
+    self._size = size
+    self._model = scoring.LanguageModel(pretrained, batch_size=size)
+    if max_length is not None:
+      self._model.max_length = min(int(max_length), self._model.max_length)
+
+  @property
+  def max_length(self) -> int:
+    return self._model.max_length
+
+  @property
+  def tokenizer_name(self) -> str:
+    return self._name.replace("/", "__")
+
+  def chat_template(self, chat_template: bool | str = False) -> str:
+    """What the harness notes beside its results."""
+    return self._template if chat_template else ""
+
+  def apply_chat_template(
+      self, chat_history: Sequence[dict], add_generation_prompt: bool = True
+  ) -> str:
+    """The conversation as the model's template puts it."""
+    if not add_generation_prompt:
+      raise UsageError("an answer that is begun for the model is not supported")
+    form = checkpoint_template.find(self._template, self._name)
+    messages = [Message(m["role"], m["content"]) for m in chat_history]
+    ids = chat.encode_prompt(self._model.tokenizer, form, messages)
+    return _Prompt(ids, self._model.tokenizer.decode(ids))
+
+  def loglikelihood(
+      self, requests, disable_tqdm: bool = False
+  ) -> list[tuple[float, bool]]:
+    rows = [request.args for request in requests]
+    found = []
+    for row, score in zip(
+        rows, self._model.score(rows, truncate=True), strict=True
+    ):
+      if isinstance(score, str):
+        raise pairs.PairError(f"{row!r:.80}: {score}")
+      found.append((score.logprob, score.is_greedy))
+    return found
+
+  def loglikelihood_rolling(
+      self, requests, disable_tqdm: bool = False
+  ) -> list[float]:
+    return self._model.rolling([request.args[0] for request in requests])
+
+  def generate_until(self, requests, disable_tqdm: bool = False) -> list[str]:
+    tokenizer = self._model.tokenizer
+    asked, stops = [], []
+    for i, request in enumerate(requests):
+      text, options = request.args
+      until = options.get("until") or []
+      stops.append([until] if isinstance(until, str) else list(until))
+      new = int(options.get("max_gen_toks", _DEFAULT_NEW_TOKENS))
+      new = min(new, self.max_length - 1)
+      ids = text.ids if isinstance(text, _Prompt) else [
+          *tokenizer.begin_ids, *tokenizer.encode(text)
+      ]
+      sampled = options.get("do_sample", False)
+      asked.append(
+          engine_lib.Request(
+              f"{i}",
+              # The end of a prompt that is too long counts, as in the harness.
+              tuple(ids[-(self.max_length - new) :]),
+              new,
+              float(options.get("temperature", 1.0)) if sampled else 0.0,
+              seed=i,
+          )
+      )
+    answers = [""] * len(asked)
+    for result in self._model.generate(asked, self._size):
+      text = tokenizer.decode(result.tokens)
+      ends = [text.find(s) for s in stops[int(result.id)] if s]
+      ends = [end for end in ends if end >= 0]
+      answers[int(result.id)] = text[: min(ends)] if ends else text
+    return answers
+
+
+class _Prompt(str):
+  """A prompt's text that remembers its ids: special tokens are no text."""
+
+  ids: Sequence[int]
+
+  def __new__(cls, ids: Sequence[int], text: str):
+    made = super().__new__(cls, text)
+    made.ids = tuple(ids)
+    return made
+
+
+if __name__ == "__main__":
+  from lm_eval.__main__ import cli_evaluate
+
+  sys.exit(cli_evaluate())

@@ -1,0 +1,90 @@
+"""From answers and ratings to results.json and answers.jsonl (alpaca)."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from mlit_jax.analysis import scores
+from mlit_jax.studies import alpaca, estimates, outcomes, pipeline
+from mlit_jax.studies.outcomes import ANSWERS, RESULTS, Outcomes
+from mlit_jax.studies.study import Place
+from mlit_jax.studies.systems import BASE, System
+
+__all__ = ["ANSWERS", "RESULTS", "write"]
+
+
+def write(
+    place: Place,
+    config,
+    preset: str,
+    systems: Sequence[System],
+    workdir: pathlib.Path,
+) -> None:
+  """Writes results.json and answers.jsonl into the working directory."""
+  languages = alpaca.test_languages(config)
+  found = Outcomes(place, config, systems, languages)
+  ratings = {
+      name: _ratings(found, name, languages) for name in found.systems
+  }
+  results = found.head(alpaca.NAME, preset) | {
+      "test_languages": {
+          "seen": list(config.test_languages),
+          "unseen": list(config.unseen_languages),
+      },
+      "num_questions": len(found.prompts) // len(languages),
+      "exact_match": found.rates("exact"),
+      "language_consistency": found.rates("consistent"),
+      "ratings": ratings,
+      "budgets": _budgets(found, ratings, config),
+      "robustness": _robustness(found, ratings, config),
+  }
+  outcomes.write(workdir, results, found.rows())
+
+
+def _ratings(found: Outcomes, name: str, languages) -> dict[str, Any]:
+  """Language -> score, sum, interval and the same without the gate."""
+  keys = (
+      "score", "ci", "sum", "n", "ungated", "language_robustness",
+      "parse_failure_rate", "failed", "gate_rate",
+  )
+  rows = {}
+  for lang in languages:
+    summary = scores.summarise(found.judgments[name][lang])[lang]
+    rows[lang] = {key: summary[key] for key in keys}
+  return rows
+
+
+def _budgets(found: Outcomes, ratings, config) -> dict[str, Any]:
+  """Base -> language -> budget -> system and its sum (Figures 1, 2, 3).
+
+  `monolingual` is the language's own model, where there is one; `main` the
+  main language's, used for everybody.
+  """
+  table = {}
+  for base in pipeline.bases(config):
+    prefix = "" if base == BASE else f"{base}-"
+    table[base] = {}
+    for lang in alpaca.test_languages(config):
+      row = {"base": base, "main": f"{prefix}mono-{config.main_language}"}
+      if lang in config.languages:
+        row["monolingual"] = f"{prefix}mono-{lang}"
+      row |= {budget: f"{prefix}{budget}" for budget in config.budgets}
+      table[base][lang] = {
+          budget: {"system": name, **_short(ratings[name][lang])}
+          for budget, name in row.items()
+      }
+  return table
+
+
+def _robustness(found: Outcomes, ratings, config) -> dict[str, Any]:
+  """System -> mean over the seen languages of the gate's effect (Figure 4)."""
+  seen = config.test_languages
+  rows = {}
+  for name in found.systems:
+    values = [ratings[name][lang]["language_robustness"] for lang in seen]
+    rows[name] = round(sum(values) / len(values), estimates.DECIMALS)
+  return rows
+
+
+def _short(row) -> dict[str, Any]:
+  return {key: row[key] for key in ("sum", "score", "ci", "n")}

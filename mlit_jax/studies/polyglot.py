@@ -1,0 +1,174 @@
+"""The study of Weber et al. 2024 (polyglot) as a graph of steps.
+
+Mixtures over a set of languages, in parallel or at one language's size, at two
+sizes of the data; MT-Bench-X scores of two turns, and the parallel models
+against the monolingual ones.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from mlit_jax.errors import UsageError
+from mlit_jax.studies import (
+    checks,
+    comparisons,
+    material,
+    pipeline,
+    steps,
+)
+from mlit_jax.studies import systems as systems_lib
+from mlit_jax.studies.study import Step
+from mlit_jax.studies.systems import BASE, System
+
+NAME = "polyglot"
+FEW, MANY = SIZES = ("few", "many")
+PARALLEL, SAMPLED, PARTITION = DESIGNS = ("parallel", "sampled", "partition")
+# All of the languages, and all but the main one.
+EVERY, WITHOUT = "all", "without"
+
+
+def sizes(config) -> dict[str, int]:
+  """few and many: examples of one language."""
+  return {FEW: config.few_examples, MANY: config.num_examples}
+
+
+def systems(config) -> list[System]:
+  """The base, and at each size the monolingual models and the mixtures."""
+  found, languages = [System(BASE, "base")], list(config.languages)
+  others = [x for x in languages if x != config.main_language]
+  for size, number in sizes(config).items():
+    found += [
+        System(
+            mono(size, lang), "monolingual",
+            systems_lib.partition(config, {lang: number}, lang),
+            language=lang, about={"size": size, "examples": number},
+        )
+        for lang in languages
+    ]
+    for which, codes in ((EVERY, languages), (WITHOUT, others)):
+      for design in config.designs:
+        found.append(
+            System(
+                mixture(size, which, design), "mixture",
+                _recipe(config, design, codes, number),
+                about={
+                    "size": size, "examples": number, "design": design,
+                    "set": which,
+                },
+            )
+        )
+  return found
+
+
+def mono(size: str, language: str) -> str:
+  return f"{size}-mono-{language}"
+
+
+def mixture(size: str, which: str, design: str) -> str:
+  return f"{size}-{which}-{design}"
+
+
+def _recipe(config, design: str, languages: Sequence[str], number: int):
+  if design == PARALLEL:
+    counts = dict.fromkeys(languages, number)
+    part = systems_lib.part(config.train, "parallel", counts=counts)
+  elif design == SAMPLED:
+    part = systems_lib.part(
+        config.train, "sampled", languages=list(languages), total=number
+    )
+  else:
+    counts = {"rule": "even", "languages": list(languages), "total": number}
+    part = systems_lib.part(
+        config.train, "partition", counts=counts, main=languages[0]
+    )
+  return systems_lib.recipe(config.seed, part)
+
+
+def contests(config) -> list[tuple[str, str]]:
+  """Who is compared: the parallel mixture with each language alone."""
+  if PARALLEL not in config.designs:
+    return []
+  return [
+      (mixture(size, EVERY, PARALLEL), mono(size, lang))
+      for size in SIZES for lang in config.languages
+  ]
+
+
+def check(config) -> None:
+  """Raises UsageError for a config that cannot be run, saying the mend."""
+  checks.languages(config)
+  if config.main_language not in config.languages:
+    raise UsageError(
+        f"main_language={config.main_language!r} is not in languages"
+    )
+  if len(config.languages) < 3:
+    raise UsageError(
+        "the study mixes all languages but one: give at least three"
+    )
+  checks.names("designs", config.designs, DESIGNS)
+  checks.budget(config)
+  if not len(config.languages) <= config.few_examples <= config.num_examples:
+    raise UsageError(
+        f"few_examples={config.few_examples} must lie between"
+        f" {len(config.languages)} and num_examples={config.num_examples}"
+    )
+  comparisons.check_judge(config.judge)
+
+
+def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
+  """The study's steps, each after those it needs."""
+  everything, languages = systems(config), tuple(config.languages)
+  found = pipeline.base_steps(config)
+  for system in everything:
+    if system.recipe is not None:
+      found += pipeline.tuning_steps(config, system)
+  for system in everything:
+    found.append(pipeline.decode_step(config, system.name, languages))
+    found.append(
+        comparisons.score_step(config, system.name, "mt_bench", languages)
+    )
+  found += [_contest_step(config, a, b) for a, b in contests(config)]
+
+  from mlit_jax.studies import polyglot_results
+
+  found.append(
+      Step(
+          "results",
+          lambda place, show: polyglot_results.write(
+              place, config, preset, everything, workdir
+          ),
+          {"config": config.to_dict(), "preset": preset},
+          (
+              *pipeline.everything(everything, ("judge",)),
+              *(contest(a, b) for a, b in contests(config)),
+          ),
+          (polyglot_results.RESULTS, polyglot_results.ANSWERS),
+      )
+  )
+  found.append(pipeline.report_step(workdir, "results"))
+  return found
+
+
+def contest(a: str, b: str) -> str:
+  """The step that judges one system against another."""
+  return f"judge-{a}-against-{b}"
+
+
+def _contest_step(config, a: str, b: str) -> Step:
+  languages, given = tuple(config.languages), pipeline.given(config)
+
+  def work(place, show):
+    del show
+    comparisons.compare(
+        place.directory,
+        config.judge,
+        "mt_bench_pair",
+        languages,
+        material.prompts(config.evaluation, languages, given),
+        *(place.of(pipeline.decoding(x)) / steps.RESPONSES for x in (a, b)),
+    )
+
+  return Step(
+      contest(a, b), work, {"judge": config.judge, "candidates": languages},
+      (pipeline.decoding(a), pipeline.decoding(b)),
+  )

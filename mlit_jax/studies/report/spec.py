@@ -1,0 +1,201 @@
+"""What a page shows, whatever the study: sections of charts and tables."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+LINES, BARS, SCATTER = "lines", "bars", "scatter"
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+  """A value with its interval; None where nothing was measured.
+
+  Attributes:
+    x: where it stands: a number, or a category.
+    y: the value.
+    low, high: of its 95% interval; None without one.
+    n: observations behind it; None where that means nothing.
+    label: what it is called, in a scatter plot.
+  """
+
+  x: float | str
+  y: float | None
+  low: float | None = None
+  high: float | None = None
+  n: int | None = None
+  label: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+  """Points under one name."""
+
+  label: str
+  points: Sequence[Point]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+  """A drawing, on the page and as files.
+
+  Attributes:
+    name: of its files.
+    title: beside its number.
+    kind: lines, bars (a group per x), or scatter.
+    series: what is drawn.
+    x_label, y_label: of the axes.
+    reading: how to read it, in a sentence or two.
+    basis: n, interval and judge, in a sentence.
+    level: where a line is drawn across, and what it means.
+    y_range: of the axis; None: as the values need.
+    fit: whether a scatter plot gets a straight line through its points.
+  """
+
+  name: str
+  title: str
+  kind: str
+  series: Sequence[Series]
+  x_label: str
+  y_label: str
+  reading: str
+  basis: str
+  level: tuple[float, str] | None = None
+  y_range: tuple[float, float] | None = None
+  fit: bool = False
+
+  @property
+  def categories(self) -> list[float | str]:
+    """Every x, in order of appearance."""
+    return list(dict.fromkeys(p.x for s in self.series for p in s.points))
+
+  def bounds(self) -> tuple[float, float]:
+    """Lowest and highest value of the y axis."""
+    if self.y_range is not None:
+      return self.y_range
+    values = [
+        v for s in self.series for p in s.points for v in (p.y, p.low, p.high)
+        if v is not None
+    ]
+    if self.level is not None:
+      values.append(self.level[0])
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    room = 0.08 * ((high - low) or 1.0)
+    return low - room, high + room
+
+  def to_csv(self) -> str:
+    rows = [
+        (s.label, p.x, p.label, p.y, p.low, p.high, p.n)
+        for s in self.series for p in s.points
+    ]
+    header = ("series", "x", "label", "value", "ci_low", "ci_high", "n")
+    return _csv(header, rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """A number in a table (None: not measured), and what is said of it."""
+
+  value: float | int | str | None
+  title: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """A table, on the page and as a file.
+
+  Attributes:
+    name: of its file.
+    title: beside its number.
+    columns: headings; (text, full name).
+    rows: heading and cells.
+    reading: how to read it.
+    basis: n, interval and judge; may be empty.
+    shaded: whether columns are coloured, each on its own scale.
+    digits: behind the point.
+  """
+
+  name: str
+  title: str
+  columns: Sequence[tuple[str, str]]
+  rows: Sequence[tuple[str, Sequence[Cell]]]
+  reading: str
+  basis: str = ""
+  shaded: bool = False
+  digits: int = 1
+
+  def to_csv(self) -> str:
+    return _csv(
+        ("", *(text for text, _ in self.columns)),
+        [(label, *(c.value for c in cells)) for label, cells in self.rows],
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """A part of the page."""
+
+  id: str
+  title: str
+  paragraphs: Sequence[str]
+  items: Sequence[Chart | Table]
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+  """A study's page.
+
+  Attributes:
+    question: the headline.
+    paper: who asked it first, and where.
+    asked: paragraphs: what was done, and what the numbers mean.
+    findings: (heading, sentence), computed from the results.
+    sections: the figures.
+    substitutions: what stands in for what the paper had.
+  """
+
+  question: str
+  paper: str
+  asked: Sequence[str]
+  findings: Sequence[tuple[str, str]]
+  sections: Sequence[Section]
+  substitutions: Sequence[str] = ()
+
+
+def estimate(x: float | str, row: Mapping[str, Any], label: str = "") -> Point:
+  """A point from a score or rate of results.json."""
+  value = row["score"] if "score" in row else row["value"]
+  low, high = row["ci"] if row["n"] else (None, None)
+  return Point(x, value, low, high, row["n"] or None, label)
+
+
+def cell(row: Mapping[str, Any] | None) -> Cell:
+  """A cell from a score or rate of results.json."""
+  if row is None:
+    return Cell(None)
+  point = estimate("", row)
+  if point.y is None or point.low is None:
+    return Cell(point.y)
+  return Cell(
+      point.y,
+      f"95% interval {point.low:.1f}–{point.high:.1f}, n = {point.n:,}",
+  )
+
+
+def n_range(points: Iterable[Point]) -> str:
+  """The numbers of observations: one, or the least to the most."""
+  sizes = {p.n for p in points if p.n}
+  if not sizes:
+    return "0"
+  low, high = min(sizes), max(sizes)
+  return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _csv(header, rows) -> str:
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator="\n")
+  writer.writerow(header)
+  writer.writerows(rows)
+  return text.getvalue()

@@ -1,0 +1,1 @@
+"""What each study's page shows, from its results.json."""

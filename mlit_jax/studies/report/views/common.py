@@ -1,0 +1,159 @@
+"""Sentences and figures that several studies' pages share."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mlit_jax import languages as languages_lib
+from mlit_jax.studies.report import spec
+
+_SMALL = 100_000_000
+
+
+def language(code: str) -> languages_lib.Language:
+  return languages_lib.get(code)
+
+
+def name(code: str) -> str:
+  return language(code).name
+
+
+def systems(results: Mapping[str, Any]) -> dict[str, Any]:
+  """The systems in the study's order, not the file's."""
+  return {key: results["systems"][key] for key in results["order"]["systems"]}
+
+
+def names(codes: Iterable[str]) -> str:
+  """Languages in words: "Czech, Russian and Swahili"."""
+  found = [name(code) for code in codes]
+  if len(found) < 2:
+    return "".join(found) or "none"
+  return f"{', '.join(found[:-1])} and {found[-1]}"
+
+
+def judged(results: Mapping[str, Any], points: Iterable[spec.Point]) -> str:
+  """n, interval and judge behind a figure."""
+  judge = results["judge"]
+  kind = "" if judge["is_language_model"] else ", not a language model"
+  return (
+      f"n = {spec.n_range(points)} behind each number; 95% intervals, clustered"
+      f" on the question. Judge: {judge['spec']}{kind}."
+  )
+
+
+def measured(points: Iterable[spec.Point]) -> str:
+  """n and interval of what no judge takes part in."""
+  return (
+      f"n = {spec.n_range(points)} behind each number; 95% intervals, clustered"
+      " on the question. No judge takes part."
+  )
+
+
+def points(series: Iterable[spec.Series]) -> list[spec.Point]:
+  return [p for s in series for p in s.points]
+
+
+def caveats(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+  """What to keep in mind, whatever the study."""
+  found = []
+  judge, base = results["judge"], results["base"]
+  if not judge["is_language_model"]:
+    found.append(("The judge is not a language model.", judge["note"]))
+  if base["parameters"] < _SMALL:
+    found.append((
+        "The models are very small.",
+        f"The base has {base['parameters']:,} parameters. This shows how the"
+        " method behaves, and says nothing about models of the paper's size.",
+    ))
+  found.append((
+      "One training run each.",
+      f"All models share the seed {results['seed']}. An interval says how far a"
+      " score could move with other questions; how far it would move with"
+      " another training run was not measured.",
+  ))
+  return found
+
+
+def rates(
+    results: Mapping[str, Any], key: str, title: str, reading: str
+) -> spec.Table:
+  """A rate of results.json by system and language."""
+  values = {k: results[key][k] for k in systems(results) if k in results[key]}
+  codes = list(dict.fromkeys(c for row in values.values() for c in row))
+  rows = [
+      (system, [spec.cell(row.get(code)) for code in codes])
+      for system, row in values.items()
+  ]
+  every = [
+      spec.estimate("", x) for row in values.values() for x in row.values()
+  ]
+  return spec.Table(
+      key, title, [(code, name(code)) for code in codes], rows, reading,
+      measured(every),
+  )
+
+
+def counts(results: Mapping[str, Any]) -> spec.Table:
+  """What every system was tuned on."""
+  tuned = {k: v for k, v in systems(results).items() if "counts" in v}
+  codes = list(dict.fromkeys(c for v in tuned.values() for c in v["counts"]))
+  rows = [
+      (
+          system,
+          [spec.Cell(v["counts"].get(code, 0)) for code in codes]
+          + [
+              spec.Cell(sum(v["counts"].values())), spec.Cell(v["steps"]),
+              spec.Cell(v["tokens"]),
+          ],
+      )
+      for system, v in tuned.items()
+  ]
+  return spec.Table(
+      "counts", "Examples that each system was tuned on",
+      [
+          *((code, name(code)) for code in codes),
+          ("sum", "examples in all"), ("steps", "training steps"),
+          ("tokens", "training tokens"),
+      ],
+      rows, "Examples by language, as they were really drawn.", digits=0,
+  )
+
+
+def closing(results: Mapping[str, Any]) -> spec.Section:
+  """The last section of every page."""
+  items: list[spec.Table] = []
+  if results.get("exact_match"):
+    items += [
+        rates(
+            results, "exact_match",
+            "Answers equal to the reference, in percent",
+            "A row is a system, a column the language of the questions.",
+        ),
+        rates(
+            results, "language_consistency",
+            "Answers in the language of the question, in percent",
+            "An answer whose language could not be told counts as not in it.",
+        ),
+    ]
+  return spec.Section(
+      "made", "How it was made", _made(results), [*items, counts(results)]
+  )
+
+
+def _made(results: Mapping[str, Any]) -> Sequence[str]:
+  base = results["base"]
+  text = (
+      f"Base model: {base['parameters']:,} parameters, {base['num_layers']}"
+      f" layers of width {base['embed_dim']}, a vocabulary of"
+      f" {base['vocab_size']:,}"
+  )
+  if base.get("tokens_seen"):
+    text += f"; pre-trained on {base['tokens_seen']:,} tokens of " + ", ".join(
+        f"{name(code)} {100 * share:.1f}%"
+        for code, share in base["shares"].items()
+    )
+  return [
+      f"{text}.",
+      f"Study {results['study']}, preset {results['preset']}, seed"
+      f" {results['seed']}, mlit-jax {results['version']}. Judge:"
+      f" {results['judge']['spec']}.",
+  ]

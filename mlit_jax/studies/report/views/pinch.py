@@ -1,0 +1,158 @@
+"""The further experiments of pinch, beside the page's own figures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlit_jax.studies.report import spec
+from mlit_jax.studies.report.views import common
+
+_LEVEL = (50.0, "equal")
+_SCORE = "score against each language’s own model"
+_ALL = (0.0, 100.0)
+
+
+def sections(results: Mapping[str, Any]) -> list[spec.Section]:
+  """A section per experiment that the results hold."""
+  found = results.get("experiments") or {}
+  made = [
+      make(results, found[name])
+      for name, make in (
+          ("half", _half), ("number", _number), ("bilingual", _bilingual),
+          ("family", _family), ("share", _share),
+      )
+      if name in found
+  ]
+  if left_out := results.get("left_out"):
+    made.append(
+        spec.Section(
+            "left-out", "What was left out",
+            [f"Experiment “{k}”: {v}." for k, v in left_out.items()], (),
+        )
+    )
+  return made
+
+
+def _half(results, found) -> spec.Section:
+  points = found["points"]
+  series = [
+      spec.Series(label, [
+          spec.estimate(f"{p['percent']:g}%", p[key]) for p in points
+      ])
+      for label, key in (
+          ("main language", "main"), ("tuned on", "seen"),
+          ("not tuned on", "unseen"),
+      )
+  ]
+  chart = spec.Chart(
+      "half_curve", "Examples spread over half of the languages", spec.LINES,
+      series, "share of the examples spread over the seen languages", _SCORE,
+      "As the figure above, but only some languages are ever tuned on:"
+      f" {common.names(found['seen'])}. {common.names(found['unseen'])} are"
+      " never seen in tuning.", common.judged(results, common.points(series)),
+      level=_LEVEL, y_range=_ALL,
+  )
+  return spec.Section(
+      "half", "Languages that no mixture holds", (), [chart]
+  )
+
+
+def _number(results, found) -> spec.Section:
+  average = spec.Series("all orders", [
+      spec.estimate(f"{p['number']}", p["unseen"]) for p in found["average"]
+  ])
+  series = [average]
+  for order in found["orders"]:
+    series.append(
+        spec.Series(" ".join(order), [
+            spec.estimate(f"{p['number']}", p["unseen"])
+            for p in found["points"] if p["order"] == order
+        ])
+    )
+  chart = spec.Chart(
+      "number_curve", "One language after the other, the budget the same",
+      spec.LINES, series, "languages tuned on", _SCORE,
+      "The examples are split evenly over the first languages of an order; the"
+      f" score is over {common.names(found['unseen'])}, which none holds. Each"
+      " order of the languages is a line.",
+      common.judged(results, common.points(series)), level=_LEVEL,
+      y_range=_ALL,
+  )
+  return spec.Section("number", "More languages, seen by none", (), [chart])
+
+
+def _bilingual(results, found) -> spec.Section:
+  series = [
+      spec.Series(label, [
+          spec.estimate(" ".join(row["pair"]), pick(row)) for row in found
+      ])
+      for label, pick in (
+          ("half and half", lambda row: row["bilingual"]),
+          ("the first alone", lambda row: row["monolingual"][row["pair"][0]]),
+          ("the second alone", lambda row: row["monolingual"][row["pair"][1]]),
+      )
+  ]
+  chart = spec.Chart(
+      "bilingual", "Two languages, half of the examples each, elsewhere",
+      spec.BARS, series, "pair of languages", _SCORE,
+      "The score over all languages but the pair, of the bilingual model and of"
+      " the two monolingual ones.",
+      common.judged(results, common.points(series)), level=_LEVEL,
+      y_range=_ALL,
+  )
+  return spec.Section("bilingual", "Two languages or one", (), [chart])
+
+
+def _family(results, found) -> spec.Section:
+  codes = found["languages"]
+  rows, every = [], []
+  for code in codes:
+    row = found["heat_map"][f"mono-{code}"]
+    cells = [spec.cell(row.get(x)) for x in codes]
+    every += [spec.estimate("", x) for x in row.values() if x]
+    rows.append((common.name(code), cells))
+  table = spec.Table(
+      "family", "Related languages among themselves",
+      [(code, common.name(code)) for code in codes], rows,
+      "The paper takes seven Slavic languages. Here stand "
+      f"{_families(codes)}. Columns are coloured each on their own scale, the"
+      " diagonal is left out.", common.judged(results, every), shaded=True,
+  )
+  return spec.Section("family", "Does relatedness help?", (), [table])
+
+
+def _families(codes) -> str:
+  groups: dict[str, list[str]] = {}
+  for code in codes:
+    language = common.language(code)
+    family = language.subfamily.partition("-")[0] or language.family
+    groups.setdefault(family, []).append(code)
+  return "; ".join(
+      f"{family}: {common.names(members)}" for family, members in
+      groups.items()
+  )
+
+
+def _share(results, found) -> spec.Section:
+  points = [
+      spec.Point(
+          p["share"], p["transfer"]["score"], *p["transfer"]["ci"],
+          p["transfer"]["n"], p["lang"],
+      )
+      for p in found["points"]
+  ]
+  r = found["pearson"]
+  said = (
+      f"Pearson’s r = {r['r']:.2f}, 95% interval {r['low']:.2f} to"
+      f" {r['high']:.2f}, n = {r['n']} languages."
+      if r else "No correlation can be computed."
+  )
+  chart = spec.Chart(
+      "share", "Transfer against the share of the pre-training text",
+      spec.SCATTER, [spec.Series("", points)],
+      "percent of the pre-training text", "mean score in the other languages",
+      "A point is a language that a model was tuned on; the main language is"
+      f" left out. {said}", common.judged(results, points), fit=True,
+  )
+  return spec.Section(
+      "share", "Does a language read more often give more?", (), [chart]
+  )

@@ -1,0 +1,269 @@
+"""Log-likelihoods, against lm-evaluation-harness's own Hugging Face model."""
+
+import json
+
+import jax
+import pytest
+
+from mlit_jax import main
+from mlit_jax.evals import pairs, scoring
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+huggingface = pytest.importorskip("lm_eval.models.huggingface")
+instance = pytest.importorskip("lm_eval.api.instance")
+pytestmark = pytest.mark.torch
+
+import small_tokenizers  # noqa: E402
+
+LINES = [
+    "The item was packaged in bubble wrap because it was fragile.",
+    "El hombre abrió el grifo, así que el agua fluyó.",
+    "Mwanamume alifungua bomba kwa hivyo maji yalitiririka.",
+    "顾客打开水龙头, 所以水流出来了。", "กระเป๋าเดินทางของผู้หญิงล้น",
+    "Девушка нашла в хлопьях насекомое, поэтому она потеряла аппетит.",
+    "Tüdruk leidis oma hommikusöögihelvestest putuka, seetõttu",
+] * 3
+# (context, continuation): shared contexts, spaces at the border, none at all,
+# one that no space divides, an empty context, one too long for the model.
+REQUESTS = [
+    *((line[: len(line) // 2], end) for line in LINES[:7]
+      for end in (" it was fragile.", " 水流出来了", line[len(line) // 2 :])),
+    ("The item was packaged ", "in bubble wrap"), ("水", "流"), ("a", "b"),
+    ("", "The item"), ("", "кот"), ("  ", "x"),
+    ("The man opened the tap so the water flowed. " * 6, "yes"),
+]
+SHAPES = {
+    "llama": ("LlamaConfig", {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+    }),
+    "neox": ("GPTNeoXConfig", {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "max_position_embeddings": 64,
+    }),
+    "bloom": ("BloomConfig", {
+        "hidden_size": 32, "n_layer": 2, "n_head": 4, "seq_length": 64,
+    }),
+}
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def directory(request, tmp_path_factory):
+  """A random model of a family with a tokenizer of its kind."""
+  name, fields = SHAPES[request.param]
+  place = tmp_path_factory.mktemp(request.param) / "model"
+  kind = "llama" if request.param == "llama" else request.param
+  small_tokenizers.write(kind, place, LINES)
+  tokenizer = transformers.AutoTokenizer.from_pretrained(place)
+  torch.manual_seed(0)
+  config = getattr(transformers, name)(
+      vocab_size=len(tokenizer), bos_token_id=tokenizer.bos_token_id,
+      eos_token_id=tokenizer.eos_token_id, **fields,
+  )
+  model = transformers.AutoModelForCausalLM.from_config(config)
+  with torch.no_grad():
+    for weight in model.parameters():
+      weight.add_(0.2 * torch.randn_like(weight))
+  model.save_pretrained(place)
+  return place
+
+
+def _harness(directory, max_length=None):
+  return huggingface.HFLM(
+      pretrained=str(directory), device="cpu", dtype="float32", batch_size=4,
+      max_length=max_length,
+  )
+
+
+def test_equals_the_harness(directory):
+  """Sums within 1e-4, the same greedy flags; so the same choices."""
+  model = scoring.LanguageModel(directory, batch_size=4)
+  found = list(
+      zip(REQUESTS, model.score(REQUESTS, truncate=True), strict=True)
+  )
+  # Where a word has swallowed the continuation the harness stops with an
+  # assertion; here the row fails and the rest goes on.
+  lost = [pair for pair, score in found if isinstance(score, str)]
+  assert not any(c.strip() and " " in c[-1:] + after[:1] for c, after in lost)
+  assert len(lost) < 6
+  found = [row for row in found if row[0] not in lost]
+  theirs = _harness(directory, model.max_length).loglikelihood(
+      [
+          instance.Instance("loglikelihood", {}, pair, i)
+          for i, (pair, _) in enumerate(found)
+      ],
+      disable_tqdm=True,
+  )
+  for (pair, score), (logprob, greedy) in zip(found, theirs, strict=True):
+    assert score.logprob == pytest.approx(logprob, rel=1e-4), pair
+    assert score.is_greedy == greedy, pair
+  # The likeliest token as the continuation is greedy, for both.
+  assert not all(greedy for _, greedy in theirs)
+
+
+def test_a_greedy_continuation_is_known(directory):
+  model = scoring.LanguageModel(directory, batch_size=2)
+  network = transformers.AutoModelForCausalLM.from_pretrained(directory)
+  context = LINES[0][:20]
+  before, _ = pairs.encode(model.tokenizer, context, "x")
+  with torch.no_grad():
+    logits = network(torch.tensor([before])).logits[0, -1]
+  likeliest, unlikely = int(logits.argmax()), int(logits.argmin())
+  found = {}
+  for token in (likeliest, unlikely):
+    (score,) = model._scorer.score(
+        model._params, [scoring.lm.Pair("", tuple(before), (token,))]
+    )
+    found[token] = score
+    want = float(torch.log_softmax(logits, -1)[token])
+    assert score.logprob == pytest.approx(want, rel=1e-4)
+  assert found[likeliest].is_greedy
+  assert not found[unlikely].is_greedy
+
+
+def test_rolling_equals_the_harness(directory):
+  model = scoring.LanguageModel(directory, batch_size=4)
+  texts = [LINES[0], LINES[1] * 9, LINES[3]]  # the second is many windows
+  theirs = _harness(directory, model.max_length).loglikelihood_rolling(
+      [
+          instance.Instance("loglikelihood_rolling", {}, (text,), i)
+          for i, text in enumerate(texts)
+      ],
+      disable_tqdm=True,
+  )
+  assert model.rolling(texts) == pytest.approx(theirs, rel=1e-4)
+
+
+def test_sharing_a_context_and_order_change_nothing(directory):
+  model = scoring.LanguageModel(directory, batch_size=4)
+  rows = [row for row in REQUESTS if len(row[0]) < 100]
+  together = model.score(rows)
+  backwards = model.score(rows[::-1])[::-1]
+  for row, score, other in zip(rows, together, backwards, strict=True):
+    (alone,) = model.score([row])
+    if isinstance(alone, str):
+      assert score == other == alone
+      continue
+    assert score.logprob == pytest.approx(alone.logprob, rel=1e-5, abs=1e-5)
+    assert other.logprob == pytest.approx(alone.logprob, rel=1e-5, abs=1e-5)
+
+
+def test_the_command_names_every_bad_row(directory, tmp_path, capsys):
+  good = {"id": "a", "context": "The item", "continuation": " was"}
+  rows = [
+      json.dumps(good), "{", json.dumps(good), json.dumps({"id": 3}),
+      json.dumps(good | {"id": "b", "continuation": ""}),
+      json.dumps(good | {"id": "c", "context": "the water " * 90}),
+      json.dumps(good | {"id": "d", "context": ""}),
+      '{"id": "e", "context": "\\ud800", "continuation": "x"}',
+  ]
+  source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+  source.write_text("\n".join(rows))
+  command = [
+      "score", "--model", str(directory), "--input", str(source), "--output",
+      str(out), "--batch_size", "2",
+  ]
+  assert main.main(command) == 1
+  found = [json.loads(line) for line in out.read_text().splitlines()]
+  assert [row["id"] for row in found] == [
+      "a", "line 2", "a", "line 4", "b", "c", "d", "line 8"
+  ]
+  assert [row.get("failure", "")[:29] for row in found] == [
+      "", "not JSON in UTF-8 (Expecting ", "line 3: the id 'a' stands twi",
+      "line 4: 'id' must be text; gi", "the continuation has no token",
+      "context and continuation have", "", "not JSON in UTF-8 ('utf-8' co",
+  ]
+  assert found[0]["num_tokens"] >= 1
+  assert "6 of 8 rows failed" in capsys.readouterr().out
+  assert main.main([*command, "--too_long", "truncate"]) == 1
+  kept = [json.loads(line) for line in out.read_text().splitlines()]
+  assert "failure" not in kept[5]
+
+
+def test_wrong_use_is_one_line(tmp_path, capsys):
+  command = ["score", "--model", str(tmp_path), "--output", "x", "--input"]
+  assert main.main([*command, str(tmp_path / "none.jsonl")]) == 2
+  assert "cannot be read" in capsys.readouterr().err
+  empty = tmp_path / "empty.jsonl"
+  empty.write_text("\n")
+  assert main.main([*command, str(empty)]) == 2
+  assert "no rows" in capsys.readouterr().err
+  jax.clear_caches()
+
+
+def test_the_harness_runs_its_tasks_on_our_model_as_on_its_own(
+    directory, tmp_path
+):
+  """XCOPA as it writes it, from a local file: the same accuracy both ways."""
+  from lm_eval import evaluator, tasks
+
+  from mlit_jax.evals import harness
+
+  rows = [
+      {
+          "premise": line[: len(line) // 2] + ".", "choice1": "It was " + end,
+          "choice2": other[len(other) // 2 :], "question": question,
+          "label": i % 2,
+      }
+      for i, (line, other, end, question) in enumerate(
+          (LINES[k % 7], LINES[(k + 3) % 7], end, question)
+          for k, end in enumerate(("fragile.", "here.", "水", "x y z") * 3)
+          for question in ("cause", "effect")
+      )
+  ]
+  data = tmp_path / "et.jsonl"
+  data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  (tmp_path / "ours.yaml").write_text(
+      f"""task: ours
+dataset_path: json
+dataset_kwargs: {{data_files: {{validation: {data}}}}}
+validation_split: validation
+output_type: multiple_choice
+doc_to_text: "{{{{premise[:-1]}}}} because"
+doc_to_choice: "{{{{[' ' + choice1, ' ' + choice2]}}}}"
+doc_to_target: label
+metric_list: [{{metric: acc}}]
+"""
+  )
+
+  def accuracy(model):
+    found = evaluator.simple_evaluate(
+        model=model, tasks=["ours"], bootstrap_iters=0, log_samples=True,
+        task_manager=tasks.TaskManager(
+            include_path=str(tmp_path), include_defaults=False
+        ),
+    )
+    picked = [
+        [float(r[0][0] if isinstance(r[0], (list, tuple)) else r[0])
+         for r in sample["resps"]]
+        for sample in found["samples"]["ours"]
+    ]
+    return found["results"]["ours"]["acc,none"], picked
+
+  ours = harness.MlitLM(pretrained=str(directory), batch_size=4)
+  theirs = _harness(directory, ours.max_length)
+  (mine, my_sums), (other, other_sums) = map(accuracy, (ours, theirs))
+  assert mine == other
+  for a, b in zip(my_sums, other_sums, strict=True):
+    assert a == pytest.approx(b, rel=1e-4)
+
+
+def test_the_harness_generates_with_our_model(directory):
+  from mlit_jax.evals import harness
+
+  ours = harness.MlitLM(pretrained=str(directory), batch_size=4)
+  theirs = _harness(directory, ours.max_length)
+  asked = [
+      instance.Instance(
+          "generate_until", {},
+          (text, {"until": [until], "max_gen_toks": 12, "do_sample": False}), i,
+      )
+      for i, (text, until) in enumerate(
+          [(LINES[0], "zz"), (LINES[1], "a"), (LINES[3], " ")]
+      )
+  ]
+  assert ours.generate_until(asked) == theirs.generate_until(
+      asked, disable_tqdm=True
+  )
