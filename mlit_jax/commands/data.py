@@ -106,11 +106,13 @@ def _print_samples(directory, number: int) -> None:
   tokenizer = tokenizers.load(directory)
   examples = token_file.TokenFile(directory)
   for example in itertools.islice(examples, number):
-    prompt = example.tokens[example.loss_mask == 0]
-    answer = example.tokens[example.loss_mask == 1]
     print(f"\n{example.id} [{example.lang}]")
-    print(f"  {tokenizer.decode(prompt).strip()}")
-    print(f"  -> {tokenizer.decode(answer).strip()}")
+    # Turn by turn: what is learnt and what is not.
+    pairs = zip(example.tokens.tolist(), example.loss_mask, strict=True)
+    for learnt, turn in itertools.groupby(pairs, key=lambda pair: pair[1]):
+      text = tokenizer.decode([token for token, _ in turn]).strip()
+      if text:
+        print(f"  {'-> ' if learnt else ''}{text}")
 
 
 def _diff(args) -> int:

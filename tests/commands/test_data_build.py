@@ -117,6 +117,11 @@ def test_whole_conversations_in_a_template_with_special_tokens(
     example = token_file.TokenFile(tmp_path / "d")[0]
     ends.append(example.tokens[example.loss_mask == 1].tolist().count(2))
   assert ends == [2, 2]
+  shown = _mlit(capsys, "show", tmp_path / "d", "--samples", 1)[1]
+  assert shown.endswith(
+      " [en]\n  [INST] user 0 [/INST]\n  -> assistant 0\n"
+      "  [INST] user 1 [/INST]\n  -> assistant 1\n"
+  )
   code, _, err = _mlit(
       capsys, "build", recipe, "--source", f"own=rows:{rows}", "--tokenizer",
       folder / "model", "--workdir", tmp_path / "e", "--template", "chatml",
