@@ -47,6 +47,7 @@ setuptools.setup(
         "jax",
         "jaxtyping",
         "jinja2",
+        "krippendorff",
         "matplotlib",
         "ml-collections",
         "ml-dtypes",

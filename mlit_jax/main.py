@@ -39,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
   root.add_argument("--version", action="version", version=__version__)
   commands = root.add_subparsers(dest="command", metavar="COMMAND")
   for module in (
-      "study", "data", "translate", "decode", "score", "judge", "report",
-      "convert",
+      "study", "data", "translate", "decode", "score", "judge", "agreement",
+      "report", "convert",
   ):
     _add_command(commands, module)
   return root

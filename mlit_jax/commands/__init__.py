@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from mlit_jax.commands import (
+    agreement,
     convert,
     data,
     decode,
@@ -37,6 +38,7 @@ COMMANDS = {
         module.SUMMARY, module.EXAMPLE, module.add_arguments, module.run
     )
     for module in (
-        study, data, translate, decode, score, judge, report, convert
+        study, data, translate, decode, score, judge, agreement, report,
+        convert,
     )
 }
