@@ -27,6 +27,10 @@ def add_arguments(parser) -> None:
   )
   show.add_argument("directory", metavar="DIR")
   show.add_argument("--samples", type=int, default=3)
+  show.add_argument(
+      "--row_length", type=int, default=0, metavar="T",
+      help="also say how the examples pack into rows of so many tokens",
+  )
   diff = actions.add_parser(
       "diff",
       help="compare two manifests; exit 1 if they differ",
@@ -77,25 +81,49 @@ def _sources(args) -> int:
 def _show(args) -> int:
   import pathlib
 
-  return _print(pathlib.Path(args.directory), args.samples)
+  if args.samples < 0 or args.row_length < 0:
+    raise UsageError("--samples and --row_length must not be negative")
+  return _print(pathlib.Path(args.directory), args.samples, args.row_length)
 
 
-def _print(directory, samples: int) -> int:
+def _print(directory, samples: int, row_length: int = 0) -> int:
   from mlit_jax.data import token_file
 
   built = token_file.read_summary(directory)
-  print(f"{'language':<10}{'examples':>10}{'tokens':>10}{'per word':>10}")
+  print(
+      f"{'language':<10}{'examples':>10}{'tokens':>10}{'per word':>10}"
+      f"{'per char':>10}"
+  )
   for lang, row in built["languages"].items():
     print(
         f"{lang:<10}{row['examples']:>10}{row['tokens']:>10}"
-        f"{row['tokens_per_word']:>10.2f}"
+        f"{row['tokens_per_word']:>10.2f}{row['tokens_per_character']:>10.2f}"
     )
   total = built["total"]
   print(f"{'all':<10}{total['examples']:>10}{total['tokens']:>10}")
+  for what in ("truncated", "dropped"):
+    if number := sum(row.get(what, 0) for row in built["languages"].values()):
+      print(f"{what}: {number} examples that were too long")
+  if row_length:
+    _print_packing(directory, row_length)
   print(f"manifest sha256 {built['origin'].get('manifest_sha256', 'none')}")
   if samples:
     _print_samples(directory, samples)
   return 0
+
+
+def _print_packing(directory, row_length: int) -> None:
+  """How full rows would be, and what padding each example would waste."""
+  from mlit_jax.data import batches
+
+  rows = batches.PackedRows(directory, row_length, 1)
+  examples, used = rows.num_examples, 100 * rows.density
+  print(
+      f"packed: {len(rows)} rows of {row_length} tokens hold {examples}"
+      f" examples ({examples / len(rows):.1f} a row), {used:.1f} % of the"
+      " places used; one example a row would use"
+      f" {used * len(rows) / examples:.1f} %"
+  )
 
 
 def _print_samples(directory, number: int) -> None:

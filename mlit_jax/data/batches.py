@@ -141,6 +141,10 @@ class PackedRows:
     return row | loss
 
   @property
+  def num_examples(self) -> int:
+    return len(self._examples)
+
+  @property
   def density(self) -> float:
     """Share of the rows' places that hold tokens."""
     used = int((self._examples.lengths - 1).sum())

@@ -1,6 +1,7 @@
 """`mlit data build`: one's own rows through a recipe file, and wrong use."""
 
 import json
+import re
 
 import pytest
 
@@ -72,6 +73,21 @@ def test_own_rows_in_three_languages(capsys, folder, tmp_path):
   assert origin["manifest_sha256"] == train.hash
   assert origin["recipe"] == json.loads(recipe.read_text())
   assert (tmp_path / "d" / "tokenizer.model").exists()
+  code, out, _ = _mlit(
+      capsys, "show", tmp_path / "d", "--row_length", 96, "--samples", 0
+  )
+  assert code == 0
+  said = re.search(
+      r"packed: (\d+) rows of 96 tokens hold 150 examples \(([\d.]+) a row\),"
+      r" ([\d.]+) % of the places used; one example a row would use ([\d.]+) %",
+      out,
+  )
+  used = int((files.lengths - 1).sum())
+  number = int(said[1])
+  assert used / 96 <= number < 150
+  assert float(said[2]) == pytest.approx(150 / number, abs=0.06)
+  assert float(said[3]) == pytest.approx(100 * used / 96 / number, abs=0.06)
+  assert float(said[4]) == pytest.approx(100 * used / 96 / 150, abs=0.06)
   # Again, in shards and processes: the same examples.
   code, _, err = _build(
       capsys, folder, recipe, tmp_path / "e", "--shards", 3, "--jobs", 2
