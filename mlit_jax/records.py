@@ -133,6 +133,7 @@ class Judgment:
       that give one to each system.
     failure: "" or one of FAILURES; a failure has no verdict and no numbers.
     gate: the language gate's finding per system, e.g. {"a": "en", "b": "he"}.
+    gate_confidence: how sure it was, 0 to 1, e.g. {"a": 0.98, "b": 0.7}.
     turn: which turn of the conversation was judged, from 1.
     sample: which of several replies to the same question this is, from 0.
     prompt: name, version and language of the prompt the judge was given; ""
@@ -159,6 +160,9 @@ class Judgment:
   scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
   failure: str = ""
   gate: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  gate_confidence: Mapping[str, float] = dataclasses.field(
+      default_factory=dict
+  )
   turn: int = 1
   sample: int = 0
   prompt: str = ""
@@ -199,7 +203,10 @@ class Judgment:
         row, optional=True, verdict=str, failure=str, turn=int, sample=int,
         prompt=str, finish_reason=str, revision=str,
     )
-    for name, kind in (("gate", str), ("scores", float), ("usage", int)):
+    for name, kind in (
+        ("gate", str), ("gate_confidence", float), ("scores", float),
+        ("usage", int),
+    ):
       fields |= _take_map(row, name, kind)
     earlier = row.pop("earlier", [])
     if not isinstance(earlier, list) or not all(
@@ -231,7 +238,10 @@ class Judgment:
     for name in ("sample", "prompt", "finish_reason", "revision"):
       if value := getattr(self, name):
         row[name] = value
-    for name, kind in (("scores", dict), ("earlier", list), ("usage", dict)):
+    for name, kind in (
+        ("gate_confidence", dict), ("scores", dict), ("earlier", list),
+        ("usage", dict),
+    ):
       if value := getattr(self, name):
         row[name] = kind(value)
     return {**row, **self.extra}

@@ -37,6 +37,11 @@ _NO_LANGUAGE = re.compile(
 _MAX_CHARACTERS = 4000  # the beginning says it
 
 
+def prose(text: str) -> str:
+  """The beginning of a text without code, formulas and addresses."""
+  return _NO_LANGUAGE.sub(" ", text[:_MAX_CHARACTERS])
+
+
 def share(text: str, lang: str) -> tuple[int, float]:
   """How many letters a text has, and the share in the script of a language.
 
@@ -49,8 +54,7 @@ def share(text: str, lang: str) -> tuple[int, float]:
     The number of letters; and the share, from 0 to 1 (1 if there is none).
   """
   names = _names(lang)
-  prose = _NO_LANGUAGE.sub(" ", text[:_MAX_CHARACTERS])
-  letters = [x for x in prose if x.isalpha()]
+  letters = [x for x in prose(text) if x.isalpha()]
   if not letters:
     return 0, 1.0
   return len(letters), sum(_name(x) in names for x in letters) / len(letters)

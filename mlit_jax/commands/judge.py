@@ -60,8 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       ' "low"}\'; null takes a field out')
   add("--no_ask_again", action="store_true",
       help="do not ask once more where a reply holds no verdict")
-  add("--gate", choices=("auto", "none", "pocket"), default="auto",
-      help="language gate; auto: pocket for the reference judge")
+  add("--gate", default="auto", metavar="auto|none|pocket|identify[:FILE]",
+      help="language gate: none, the pocket world's words, or a fastText model"
+      " (lid.176, or a FILE such as OpenLID's); auto: pocket for the reference"
+      " judge, else identify")
   add("--cache", metavar="FILE",
       help="stored replies (replies.jsonl beside the output)")
   add("--key_file", metavar="FILE", help="holds the API key")
@@ -274,22 +276,47 @@ def _tell_missing_references(questions) -> None:
 
 def _gate(args, spec, prompts):
   """(the gate, the languages it chooses from), or (None, None)."""
-  wanted = args.gate
-  if wanted == "auto":
-    wanted = "pocket" if spec.kind == "reference" else "none"
-  if wanted == "none" and spec.kind != "reference":
+  kind, _, file = args.gate.partition(":")
+  if kind not in ("auto", "none", "pocket", "identify") or (
+      file and kind != "identify"
+  ):
+    raise UsageError(
+        f"--gate {args.gate}: give auto, none, pocket, identify or"
+        " identify:FILE"
+    )
+  if kind == "auto":
+    kind = "pocket" if spec.kind == "reference" else "identify"
+  if kind == "none" and spec.kind != "reference":
     return None, None
+  named = tuple(dict.fromkeys(p.lang for p in prompts))
+  if kind == "identify" and spec.kind != "reference":
+    return _identification(args, file, named)
   from mlit_jax.data.pocket import world
   from mlit_jax.studies import comparisons
 
   candidates = world.language_codes()
-  if foreign := {p.lang for p in prompts} - set(candidates):
+  if foreign := set(named) - set(candidates):
     what = "judge" if spec.kind == "reference" else "gate"
     raise UsageError(
         f"{args.prompts}: this {what} knows the pocket world's languages"
         f" ({' '.join(candidates)}), not {' '.join(sorted(foreign))}"
     )
   return comparisons.pocket_gate(candidates), candidates
+
+
+def _identification(args, file: str, named: tuple[str, ...]):
+  """The fastText gate and the prompts' languages."""
+  from mlit_jax import languages
+  from mlit_jax.judging import identification
+
+  for code in named:
+    try:
+      languages.get(code)
+    except languages.UnknownLanguageError as e:
+      raise UsageError(
+          f"{args.prompts}: {e} Mend it, or judge with --gate none"
+      ) from None
+  return identification.FastTextGate(file), named
 
 
 def _write_fastchat(path, judgments, questions) -> None:

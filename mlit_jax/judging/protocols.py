@@ -295,7 +295,7 @@ def _judgment(
   found = {}
   if gate is not None:
     found = {
-        side: gate.identify(texts[-1], candidates).lang
+        side: gate.identify(texts[-1], candidates)
         for side, texts in item.answers.items()
     }
   return records.Judgment(
@@ -306,7 +306,10 @@ def _judgment(
       system_a=request.systems[0],
       system_b=request.systems[1] if protocol.paired else "",
       order=request.order,
-      gate=found,
+      gate={side: finding.lang for side, finding in found.items()},
+      gate_confidence={
+          side: round(finding.confidence, 4) for side, finding in found.items()
+      },
       turn=request.turn,
       sample=request.sample,
       **_read(protocol, question, reply),
