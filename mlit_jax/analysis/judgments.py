@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mlit_jax import records
-from mlit_jax.analysis import statistics
+from mlit_jax.analysis import length_control, statistics
 from mlit_jax.judging import pairs as pairs_lib
 
 OVERALL = "overall"
@@ -15,7 +15,9 @@ PARSE_FAILURES = frozenset({"unparsable", "out_of_range", "empty"})
 
 
 def summarise(
-    judgments: Iterable[records.Judgment], level: float = 0.95
+    judgments: Iterable[records.Judgment],
+    level: float = 0.95,
+    lengths: length_control.Lengths | None = None,
 ) -> dict[str, dict[str, Any]]:
   """Summarises the side-by-side judgments of two systems.
 
@@ -26,6 +28,8 @@ def summarise(
   Args:
     judgments: of one comparison, both orders of every instruction.
     level: the confidence level of `ci`.
+    lengths: of the answers, (id, language, turn) -> side -> characters; with
+      them a language's summary has length_control.summarise's numbers, too.
 
   Returns:
     Language -> summary, in alphabetical order, and "overall" over all pairs
@@ -57,6 +61,9 @@ def summarise(
   for pair in pairs:
     groups[pair.ab.lang].append(pair)
   summary = {lang: _summary(groups[lang], level) for lang in sorted(groups)}
+  if lengths is not None:
+    for lang, found in summary.items():
+      found |= length_control.summarise(groups[lang], lengths, level)
   return summary | {OVERALL: _summary(pairs, level)}
 
 

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from mlit_jax.commands import overrides
+from mlit_jax.commands import judge_gate, overrides
 from mlit_jax.errors import UsageError
 
 SUMMARY = "have responses judged, those of one system or of two"
@@ -109,7 +109,7 @@ def run(args) -> int:
     plan = judge_setup.plan(spec, options, [q.request for q in questions])
     _print_plan(plan, args)
     return 0
-  gate, candidates = _gate(args, spec, prompts)
+  gate, candidates = judge_gate.choose(args, spec, prompts)
   show = _Progress()
   with judge_setup.judge(
       spec, options, candidates or (), show
@@ -130,7 +130,7 @@ def run(args) -> int:
   if args.fastchat_output:
     _write_fastchat(args.fastchat_output, judgments, questions)
   spent = getattr(judge, "spent", 0)
-  return _report(args, spec, protocol, judgments, output, spent)
+  return _report(args, spec, protocol, questions, judgments, output, spent)
 
 
 def _check(args, spec) -> None:
@@ -274,51 +274,6 @@ def _tell_missing_references(questions) -> None:
     )
 
 
-def _gate(args, spec, prompts):
-  """(the gate, the languages it chooses from), or (None, None)."""
-  kind, _, file = args.gate.partition(":")
-  if kind not in ("auto", "none", "pocket", "identify") or (
-      file and kind != "identify"
-  ):
-    raise UsageError(
-        f"--gate {args.gate}: give auto, none, pocket, identify or"
-        " identify:FILE"
-    )
-  if kind == "auto":
-    kind = "pocket" if spec.kind == "reference" else "identify"
-  if kind == "none" and spec.kind != "reference":
-    return None, None
-  named = tuple(dict.fromkeys(p.lang for p in prompts))
-  if kind == "identify" and spec.kind != "reference":
-    return _identification(args, file, named)
-  from mlit_jax.data.pocket import world
-  from mlit_jax.studies import comparisons
-
-  candidates = world.language_codes()
-  if foreign := set(named) - set(candidates):
-    what = "judge" if spec.kind == "reference" else "gate"
-    raise UsageError(
-        f"{args.prompts}: this {what} knows the pocket world's languages"
-        f" ({' '.join(candidates)}), not {' '.join(sorted(foreign))}"
-    )
-  return comparisons.pocket_gate(candidates), candidates
-
-
-def _identification(args, file: str, named: tuple[str, ...]):
-  """The fastText gate and the prompts' languages."""
-  from mlit_jax import languages
-  from mlit_jax.judging import identification
-
-  for code in named:
-    try:
-      languages.get(code)
-    except languages.UnknownLanguageError as e:
-      raise UsageError(
-          f"{args.prompts}: {e} Mend it, or judge with --gate none"
-      ) from None
-  return identification.FastTextGate(file), named
-
-
 def _write_fastchat(path, judgments, questions) -> None:
   from mlit_jax.judging import fastchat
 
@@ -340,15 +295,19 @@ def _print_plan(plan, args) -> None:
   print("nothing was asked; asking again for a verdict comes on top")
 
 
-def _report(args, spec, protocol, judgments, output, spent) -> int:
+def _report(
+    args, spec, protocol, questions, judgments, output, spent
+) -> int:
   import collections
 
   from mlit_jax import records
   from mlit_jax.analysis import judgments as judgments_lib
   from mlit_jax.analysis import scores as scores_lib
 
-  summarise = (judgments_lib if protocol.paired else scores_lib).summarise
-  summary = summarise(judgments)
+  if protocol.paired:
+    summary = judgments_lib.summarise(judgments, lengths=_lengths(questions))
+  else:
+    summary = scores_lib.summarise(judgments)
   path = output.with_suffix(".summary.json")
   records.write_json(path, summary)
   failures = collections.Counter(j.failure for j in judgments if j.failure)
@@ -368,6 +327,16 @@ def _report(args, spec, protocol, judgments, output, spent) -> int:
       f"{score} for {args.a} (n = {overall['n']}; {spec.text}{kind}): {path}"
   )
   return 0 if overall["n"] else 1
+
+
+def _lengths(questions) -> dict:
+  """(id, language, turn) -> side -> characters of the answer."""
+  return {
+      (q.request.id, q.request.lang, q.request.turn): {
+          side: len(texts[-1]) for side, texts in q.item.answers.items()
+      }
+      for q in questions
+  }
 
 
 class _Progress:
