@@ -30,7 +30,8 @@ def add_arguments(parser) -> None:
   parser.add_argument(
       "--jobs", type=int, metavar="N",
       help="steps done at once, each in a process (default: on CPU one per"
-      " core, at most 4; else 1); the results are the same",
+      " core, at most 4; else 1); results are the same to rounding, and to the"
+      " byte with the same N and as many cores",
   )
   parser.add_argument(
       "--status", action="store_true", help="say what is done, and stop"

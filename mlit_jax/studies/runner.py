@@ -135,8 +135,8 @@ def run(
     steps: the graph, each step after those it needs.
     workdir: where.
     progress: shows what happens.
-    pool: does steps that are ready together; a step that is ready by itself,
-      or wants all cores, is done here. None: all are done here, one by one.
+    pool: does all steps but those that want all cores, which are done here.
+      None: all are done here, one by one.
 
   Returns:
     The number of steps done now (the others had been done before).
@@ -146,7 +146,9 @@ def run(
     while work.open:
       ready = work.ready()
       beside = [step for step in ready if not step.alone]
-      if pool is None or (not pool.running and len(beside) < 2):
+      # What begins in a worker at one time must do so at another, too: the
+      # number of threads changes the last bits of a model.
+      if pool is None or not (beside or pool.running):
         if pool is not None:
           pool.close()  # what it holds in memory is not needed now
         work.do((beside or ready)[0])

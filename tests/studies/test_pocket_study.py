@@ -114,6 +114,7 @@ def test_killed_twice_it_ends_with_the_same_bytes(undisturbed, tmp_path):
 
 
 def test_one_job_gives_the_same_bytes(undisturbed, tmp_path):
+  """At this size: no sum here is long enough to be split over threads."""
   _run(tmp_path / "run", "--jobs=1")
   for name in ("results.json", "answers.jsonl"):
     mine = (tmp_path / "run" / name).read_bytes()

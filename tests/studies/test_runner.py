@@ -80,12 +80,10 @@ def test_jobs_do_not_change_what_is_made(tmp_path):
   assert _run(tmp_path / "two") == 6
   assert _outputs(tmp_path / "one") == _outputs(tmp_path / "two")
   assert _outputs(tmp_path / "two")["z"] == "z(b(a()),c(a()),d(a()),e(a()))"
-  # What is ready alone is done here, the rest elsewhere, at once.
-  assert _pid(tmp_path / "two", "a") == _pid(tmp_path / "two", "z") == (
-      os.getpid()
-  )
-  # (One of the four may be left alone, when two have ended at once.)
-  elsewhere = {_pid(tmp_path / "two", n) for n in "bcde"} - {os.getpid()}
+  # With two jobs nothing is done here, also where it could be: a step has the
+  # same number of threads in a run that goes on as in one that was not stopped.
+  elsewhere = {_pid(tmp_path / "two", n) for n in "abcdez"}
+  assert os.getpid() not in elsewhere
   assert 1 <= len(elsewhere) <= 2
   assert _run(tmp_path / "two") == 0
 
