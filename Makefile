@@ -9,12 +9,19 @@ MINOR := $(shell $(PYTHON) -c 'import sys; print(sys.version_info.minor)')
 CONSTRAINTS ?= constraints/$(if $(filter 11,$(MINOR)),python3.11,latest).txt
 PIP = $(VENV)/bin/pip --disable-pip-version-check install --quiet \
 	--constraint $(CONSTRAINTS)
-PYTEST = JAX_PLATFORMS=cpu $(VENV)/bin/python -m pytest
+# Programs are compiled once for all test runs, most of whose time it would take.
+PYTEST = JAX_PLATFORMS=cpu JAX_COMPILATION_CACHE_DIR=$(CURDIR)/build/jax \
+	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.2 $(VENV)/bin/python -m pytest
+# Quick tests compile many small programs and run each once or twice: with less
+# of LLVM's optimisation they take two thirds of the time. Slow ones run as users do.
+LESS = XLA_FLAGS=--xla_backend_optimization_level=1
 COVERAGE = --cov --cov-report=term
-# A process per core; what is slow has the machine to itself.
+# A process per core; what measures time has the machine to itself.
 SPREAD = --numprocesses auto --dist worksteal
+FILES := $(shell find mlit_jax configs tests launch colabs docs benchmarks *.md \
+	-type f -not -name '*.pyc')
 
-.PHONY: quickstart install test test-all test-latest lint clean
+.PHONY: quickstart install test test-all test-latest lint docs clean
 
 quickstart: install
 	$(VENV)/bin/mlit study pinch:pocket --workdir $(WORKDIR)
@@ -22,15 +29,26 @@ quickstart: install
 install: $(VENV)/.installed
 
 test: $(VENV)/.tests lint
-	$(PYTEST) -m "not slow" $(SPREAD) $(COVERAGE)
+	rm -f $(VENV)/.quick
+	$(MAKE) $(VENV)/.quick
 
-test-all: $(VENV)/.tests lint
-	$(PYTEST) -m "not slow" $(SPREAD) --cov
-	$(PYTEST) -m slow $(COVERAGE) --cov-append
+# Quick tests that passed on these very files are not run a second time.
+test-all: lint $(VENV)/.quick
+	$(PYTEST) -m "slow and not alone" $(SPREAD) $(COVERAGE) --cov-append
+	$(PYTEST) -m alone $(COVERAGE) --cov-append
+
+$(VENV)/.quick: $(VENV)/.tests $(FILES)
+	$(LESS) $(PYTEST) -m "not slow" $(SPREAD) $(COVERAGE)
+	touch $@
 
 # The same tests with the newest JAX, which needs Python 3.12 or newer.
 test-latest:
 	$(MAKE) test VENV=.venv-latest PYTHON=$(or $(LATEST_PYTHON),python3.12)
+
+# The pages of docs/ and the reference, into build/docs.
+docs: $(VENV)/.installed
+	$(PIP) --editable ".[docs]"
+	$(VENV)/bin/mkdocs build --strict
 
 lint: $(VENV)/.tests
 	$(VENV)/bin/ruff check

@@ -30,10 +30,11 @@ def measure(setting: str) -> None:
   from mlit_jax import partitioning
   from mlit_jax.models.config import DecoderConfig
   from mlit_jax.training import loop, optimizer
+  from mlit_jax.training.step import Step, StepConfig
 
   model = DecoderConfig(4000, 2, 128, 4, 4, 32, 256, 256, tie_embeddings=True)
   mesh = partitioning.make_mesh()
-  trainer = loop.Trainer(model, optimizer.OptimizerConfig(4e-3), mesh)
+  step = Step(model, StepConfig(optimizer.OptimizerConfig(4e-3)), mesh)
   rng = np.random.default_rng(0)
   rows = np.tile(np.arange(128, dtype=np.int32), (4, 1))
   batch = {
@@ -45,10 +46,11 @@ def measure(setting: str) -> None:
       "weights": np.ones((4, 128), np.float32),
   }
   times = []
-  trainer.run(
-      trainer.init(0),
+  loop.run(
+      step,
+      step.start(step.init(0)),
       (batch for _ in range(STEPS)),
-      STEPS,
+      loop.RunConfig((STEPS,)),
       report=lambda progress: times.append(time.perf_counter()),
   )
   steps = 1000 * np.diff(times)[10:]

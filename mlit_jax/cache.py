@@ -149,6 +149,16 @@ class Cache:
       raise CacheError(self._damaged(offset, record))
     return json.loads(record[_VALUE])
 
+  def values(self) -> Iterator[Any]:
+    """Every stored reply, one at a time, as the file has them."""
+    self._scan()
+    for place in list(self._index.values()):
+      offset, length = divmod(place, _MAX_RECORD)
+      record = os.pread(self._file, length, offset)
+      if not _is_sound(record):
+        raise CacheError(self._damaged(offset, record))
+      yield json.loads(record[_VALUE])
+
   def put(self, name: str, value: Any) -> Any:
     """Stores a reply; on the disk when this returns.
 
@@ -239,6 +249,10 @@ class Cache:
   def _drop_torn_end(self) -> None:
     torn = os.fstat(self._file).st_size - self._end
     if torn:
+      # What does not begin as a record does is somebody's other file.
+      start = os.pread(self._file, _KEY.start, self._end)
+      if not _HEAD.startswith(start):
+        raise CacheError(self._damaged(self._end, start))
       os.ftruncate(self._file, self._end)
       os.fsync(self._file)
       logging.getLogger(__name__).warning(

@@ -240,6 +240,12 @@ _SETS = {
     "polyglot": "en de fr it es",
     # xllama, section 1, footnote 2: a CoIT model each, one MuIT model for all.
     "xllama": "ar el hi tr vi zh",
+    # What BLOOM was pre-trained on (Laurençon et al. 2022, ROOTS), without code
+    # and the eleven African languages that the registry does not have.
+    "bloom": (
+        "ar as bn ca en es eu fr gu hi id ig kn lg ln ml mr ne nso ny or pa pt"
+        " sn sw ta te ur vi wo xh yo zh zh-Hant zu"
+    ),
     # lucky52, section 3.2 and Tables 1, 2 and 3: the evaluation languages, in
     # the benchmarks' alphabetical order. The paper writes jp for Japanese.
     "xcopa": "et ht id it qu sw ta th tr vi zh",

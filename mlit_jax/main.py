@@ -39,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
   root.add_argument("--version", action="version", version=__version__)
   commands = root.add_subparsers(dest="command", metavar="COMMAND")
   for module in (
-      "study", "data", "translate", "decode", "score", "judge", "agreement",
-      "report", "convert",
+      "study", "data", "translate", "train", "plan", "decode", "score", "eval",
+      "judge", "compare", "agreement", "annotate", "report", "convert",
   ):
     _add_command(commands, module)
   return root
@@ -95,7 +95,10 @@ def _expected(error: Exception) -> bool:
 
 
 def _line(error: Exception) -> str:
-  return " ".join(str(error).split())
+  text = str(error)
+  if isinstance(error, OSError) and error.filename and error.strerror:
+    text = f"{error.filename}: {error.strerror}"
+  return " ".join(text.split())
 
 
 def run() -> None:

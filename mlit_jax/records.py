@@ -128,7 +128,7 @@ class Judgment:
     verdict: the winner, `a`, `b` or `tie`, already translated from the order
       shown back to the systems; "" for protocols that score, or on failure.
     score: the number given by protocols that score, else None. There is a
-      verdict or a score, never both.
+      verdict or a score or a failure, and never two of them.
     scores: the numbers behind a verdict, e.g. {"a": 8, "b": 5}, of protocols
       that give one to each system.
     failure: "" or one of FAILURES; a failure has no verdict and no numbers.
@@ -186,9 +186,14 @@ class Judgment:
       raise RecordError(f"verdict {self.verdict!r} is not a, b or tie")
     if self.verdict and self.score is not None:
       raise RecordError("a judgment has a verdict or a score, not both")
+    # Without any of them it would pass for a tie.
+    if not (self.failure or self.verdict or self.score is not None):
+      raise RecordError("a judgment needs a verdict, a score or a failure")
     # Also true of NaN, and of whole numbers that no float can hold.
     if bad := [x for x in numbers if not abs(x) <= sys.float_info.max]:
       raise RecordError(f"'score' must be finite, not {bad[0]!r:.60}")
+    if self.scores and self.scores.keys() != {"a", "b"}:
+      raise RecordError(f"'scores' are of a and b, not {[*self.scores]!r:.60}")
     if self.turn < 1 or self.sample < 0:
       raise RecordError("'turn' counts from 1 and 'sample' from 0")
 

@@ -19,11 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlit_jax import partitioning
-from mlit_jax.decoding.engine import Engine, Request
+from mlit_jax.decoding.engine import Engine
+from mlit_jax.decoding.requests import Request
 from mlit_jax.models import decoder
 from mlit_jax.models.config import DecoderConfig
-from mlit_jax.training.loop import Trainer
+from mlit_jax.training import loop
 from mlit_jax.training.optimizer import OptimizerConfig
+from mlit_jax.training.step import Step, StepConfig
 
 CONFIG = DecoderConfig(
     vocab_size=40, num_layers=1, embed_dim=16, num_heads=4, num_kv_heads=2,
@@ -74,25 +76,33 @@ def train_and_decode(mesh_shape):
   """Losses, updated parameters, answers, and how the arrays lie."""
   devices = jax.devices()[: math.prod(mesh_shape)]
   mesh = partitioning.make_mesh(mesh_shape, devices)
-  trainer = Trainer(CONFIG, OPTIMIZER, mesh)
+  step = Step(CONFIG, StepConfig(OPTIMIZER), mesh)
   losses, live = [], set()
+
+  def look(arrays):
+    live.update(
+        (a.shape, a.sharding.shard_shape(a.shape))
+        # Small ones: metrics, the count of updates, the random key.
+        for a in arrays if a.size > 2
+    )
 
   def report(progress):
     losses.append(progress.loss)
-    live.update(
-        (a.shape, a.sharding.shard_shape(a.shape))
-        for a in jax.live_arrays() if a.ndim
-    )
+    look(jax.live_arrays())
 
   dataset = grain.MapDataset.source(batches()).to_iter_dataset()
-  trained, _ = trainer.run(params(), dataset, 3, report=report)
-  engine = Engine(CONFIG, mesh, eos_id=0, batch_size=8)
+  how = loop.RunConfig((3,))
+  trained = loop.run(
+      step, step.start(params()), dataset, how, report=report
+  ).params
+  look(jax.tree.leaves(step.place(batches()[0])))
+  engine = Engine(CONFIG, mesh, end_ids=[0], num_slots=8)
   answers = {r.id: r.tokens for r in engine.generate(trained, REQUESTS)}
   from_numpy = {r.id: r.tokens for r in engine.generate(params(), REQUESTS)}
   odd_batch = None
   try:
     dataset = grain.MapDataset.source(batches(rows=6)).to_iter_dataset()
-    trainer.run(params(), dataset, 3)
+    loop.run(step, step.start(params()), dataset, how)
   except partitioning.PartitionError as e:
     odd_batch = str(e)
   # What a logical constraint does to an activation on this mesh.
@@ -109,8 +119,8 @@ def train_and_decode(mesh_shape):
       "odd_batch": odd_batch,
       "activation": constrained.sharding.shard_shape(constrained.shape),
       "shards": shards(trained),
-      "init": shards(trainer.init(0)),
-      "placed": shards(trainer.place(params())),
+      "init": shards(step.init(0)),
+      "placed": shards(step.start(params()).params),
   }
 
 

@@ -38,10 +38,12 @@ def test_loss_refuses_wrong_shapes(args, name):
 
 
 def test_sampling_refuses_wrong_shapes():
-  seeds = jnp.zeros(2, jnp.int32)
+  ones, zeros = jnp.ones(2), jnp.zeros(2, jnp.int32)
+  how = sampling.Choice(ones, zeros, ones, ones, ones, zeros)
+  seen = jnp.zeros_like(LOGITS[:, 0], bool)
+  sampling.next_token(LOGITS[:, 0], how, seen, zeros)  # right ones pass
   refuses(
-      sampling.next_token, LOGITS[:, 0], jnp.zeros(3), seeds, seeds,
-      name="temperature",
+      sampling.next_token, LOGITS[:, 0], how, seen[:, :2], zeros, name="seen"
   )
 
 

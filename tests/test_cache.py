@@ -107,6 +107,15 @@ def test_another_process_torn_record_is_dropped_by_the_next_put(
     assert [again.get(name) for name in NAMES[:2]] == VALUES[:2]
 
 
+@pytest.mark.parametrize("data", [b"sk-key", b'{"id": 1}', b'{"sha2": "'])
+def test_another_file_is_not_taken_for_a_torn_record(tmp_path, data):
+  path = tmp_path / "notes.txt"
+  path.write_bytes(data)
+  with pytest.raises(cache.CacheError, match="notes.txt:1: a damaged record"):
+    cache.Cache(path)
+  assert path.read_bytes() == data
+
+
 def test_a_damaged_byte_is_found_wherever_it_is(tmp_path):
   data = _filled(tmp_path / "c")
   last_line = data.rstrip(b"\n").rindex(b"\n") + 1

@@ -287,7 +287,7 @@ def test_the_papers_sets(name, codes):
 
 
 def test_sets_are_made_of_known_short_codes():
-  assert len(list(languages.SETS)) == len(languages.SETS) == 13
+  assert len(list(languages.SETS)) == len(languages.SETS) == 14
   for name, codes in languages.SETS.items():
     assert len(set(codes)) == len(codes), name
     assert [languages.get(c).code for c in codes] == list(codes), name

@@ -17,25 +17,33 @@ from mlit_jax import partitioning
 from mlit_jax.decoding.engine import Engine
 from mlit_jax.models import decoder
 from mlit_jax.models.config import DecoderConfig
-from mlit_jax.training.loop import Trainer
+from mlit_jax.training.step import Step, StepConfig
 
 CONFIG = on_eight_devices.CONFIG
 EIGHT = [f"device {i}" for i in range(8)]  # enough to be counted
 
 
-def abstract_mesh(*sizes):
-  return AbstractMesh(sizes, partitioning.MESH_AXES)
+def abstract_mesh(data, fsdp, tensor):
+  return AbstractMesh((data, fsdp, tensor, 1, 1, 1), partitioning.MESH_AXES)
 
 
 @pytest.mark.parametrize(
     "shape, message",
     [
-        ((2, 2, 1), "mesh (2, 2, 1) needs 4 devices; there are 8"),
-        ((3, -1, 1), "mesh (3, -1, 1): 8 devices are not a multiple of 3"),
-        ((-1, -1, 1), "mesh (-1, -1, 1) must give 3 sizes ('data', 'fsdp',"),
-        ((8, 1), "mesh (8, 1) must give 3 sizes ('data', 'fsdp', 'tensor')"),
-        ((-2, -4, 1), "mesh (-2, -4, 1) must give 3 sizes"),
-        ((0, -1, 1), "mesh (0, -1, 1) must give 3 sizes"),
+        ((2, 2), "mesh data=2 x fsdp=2 needs 4 devices; there are 8"),
+        (
+            {"fsdp": 3, "data": -1},
+            "mesh fsdp=3 x data=-1 needs a multiple of 3 devices; there are 8",
+        ),
+        ((-1, -1), "mesh data=-1 x fsdp=-1: sizes must be positive, at most"),
+        ((-2, -4), "mesh data=-2 x fsdp=-4: sizes must be positive"),
+        ((0, -1), "mesh data=0 x fsdp=-1: sizes must be positive"),
+        ((1,) * 7, "mesh (1, 1, 1, 1, 1, 1, 1) has more sizes than the 6 axes"),
+        (
+            {"model": 8},
+            "no mesh axis 'model'; there are data, fsdp, tensor, expert,"
+            " sequence, replica",
+        ),
     ],
 )
 def test_a_mesh_that_does_not_fit_is_refused(shape, message):
@@ -47,8 +55,20 @@ def test_a_mesh_that_does_not_fit_is_refused(shape, message):
 def test_a_mesh_takes_all_devices_by_default():
   mesh = partitioning.make_mesh()
   assert dict(mesh.shape) == {
-      "data": jax.device_count(), "fsdp": 1, "tensor": 1,
+      "data": jax.device_count(), "fsdp": 1, "tensor": 1, "expert": 1,
+      "sequence": 1, "replica": 1,
   }
+
+
+def test_tensor_is_innermost_and_replica_outermost():
+  mesh = partitioning.make_mesh(
+      {"tensor": 2, "replica": 2, "fsdp": -1}, range(8)
+  )
+  assert mesh.devices.shape == (1, 2, 2, 1, 1, 2)
+  #   data fsdp tensor expert sequence replica
+  assert mesh.devices[0, 0, :, 0, 0, 0].tolist() == [0, 1]
+  assert mesh.devices[0, :, 0, 0, 0, 0].tolist() == [0, 2]
+  assert mesh.devices[0, 0, 0, 0, 0, :].tolist() == [0, 4]
 
 
 def sizes(**changes):
@@ -57,22 +77,25 @@ def sizes(**changes):
 
 
 def test_the_rules_by_hand():
-  mesh = abstract_mesh(2, 4, 2)
+  mesh, cut = abstract_mesh(2, 4, 2), ("fsdp", "sequence")
   found = partitioning.param_shardings(sizes(), mesh)
   attention, mlp = found["blocks"]["attention"], found["blocks"]["mlp"]
   for sharding, spec in (
-      (found["embedding"], ("tensor", "fsdp")),
-      (found["head"], ("tensor", "fsdp")),
-      (found["final_norm"]["scale"], ("fsdp",)),
-      (attention["query"], (None, "fsdp", "tensor", None)),
-      (attention["key"], (None, "fsdp", "tensor", None)),
-      (attention["out"], (None, "tensor", None, "fsdp")),
-      (mlp["gate"], (None, "fsdp", "tensor")),
-      (mlp["down"], (None, "tensor", "fsdp")),
+      (found["embedding"], ("tensor", cut)),
+      (found["head"], ("tensor", cut)),
+      (found["final_norm"]["scale"], (cut,)),
+      (attention["query"], (None, cut, "tensor", None)),
+      (attention["key"], (None, cut, "tensor", None)),
+      (attention["out"], (None, "tensor", None, cut)),
+      (mlp["gate"], (None, cut, "tensor")),
+      (mlp["down"], (None, "tensor", cut)),
   ):
     assert sharding.spec == PartitionSpec(*spec) and sharding.mesh == mesh
   assert partitioning.batch_sharding(mesh).spec == PartitionSpec(
-      ("data", "fsdp")
+      ("replica", "data", "fsdp", "expert")
+  )
+  assert partitioning.token_sharding(mesh).spec == PartitionSpec(
+      ("replica", "data", "fsdp", "expert"), "sequence"
   )
   assert partitioning.replicated(mesh).spec == PartitionSpec()
 
@@ -107,8 +130,8 @@ def test_an_axis_that_does_not_divide_is_named(mesh, changes, message):
   mesh, config = abstract_mesh(*mesh), DecoderConfig(**vars(CONFIG) | changes)
   for make in (
       lambda: partitioning.param_shardings(sizes(**changes), mesh),
-      lambda: Trainer(config, on_eight_devices.OPTIMIZER, mesh),
-      lambda: Engine(config, mesh, eos_id=0, batch_size=6),
+      lambda: Step(config, StepConfig(on_eight_devices.OPTIMIZER), mesh),
+      lambda: Engine(config, mesh, end_ids=[0], num_slots=6),
   ):
     with pytest.raises(partitioning.PartitionError) as error:
       make()
@@ -126,16 +149,18 @@ def test_a_batch_that_does_not_divide_is_refused():
     partitioning.check_batch(10, mesh)
   assert str(error.value) == message
   with pytest.raises(partitioning.PartitionError, match="multiple of 6"):
-    Engine(CONFIG, abstract_mesh(2, 3, 1), eos_id=0, batch_size=10)
+    Engine(CONFIG, abstract_mesh(2, 3, 1), end_ids=[0], num_slots=10)
 
 
 def test_constraints_hold_inside_the_context_only():
   spec = ("batch", "length", "vocab")
   with partitioning.activation_rules(partitioning.make_mesh()):
     axes = tuple(nn.logical_to_mesh_axes(spec))
-    assert axes == (("data", "fsdp"), None, "tensor")
+    assert axes == (("replica", "data", "fsdp", "expert"), None, "tensor")
     assert tuple(nn.logical_to_mesh_axes(("embed",))) == (None,)
   assert "tensor" not in tuple(nn.logical_to_mesh_axes(spec))
+  with partitioning.activation_rules(partitioning.make_mesh(), training=True):
+    assert nn.logical_to_mesh_axes(spec)[1] == "sequence"
 
 
 @pytest.fixture(
@@ -236,8 +261,9 @@ def test_answers_equal_one_device(eight, alone):
 
 def test_a_batch_of_another_size_is_refused(eight):
   (data, fsdp, _), found = eight
+  axes = "data x fsdp" if fsdp > 1 else "data"
   assert found["odd_batch"] == (
-      f"a batch of 6 rows does not divide over data x fsdp = {data * fsdp}"
+      f"a batch of 6 rows does not divide over {axes} = {data * fsdp}"
       f" devices; choose a multiple of {data * fsdp}"
   )
 
@@ -246,4 +272,5 @@ def test_one_compilation_per_program(eight):
   """Outputs are cut as inputs: a second step needs no second program."""
   _, found = eight
   assert found["compiled"].count("jit(_train_step)") == 1
-  assert found["compiled"].count("jit(_decode_batch)") == 1
+  for program in ("_read", "_place", "_go_on"):
+    assert found["compiled"].count(f"jit({program})") == 1

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import ml_collections
 
+from mlit_jax.configs.studies import shared
+
 # A language's share of the running text, up to a common factor. At equal
 # shares English and Chinese came out far ahead (83 % exact) and Hebrew and
 # Russian behind (53 and 57 %): LOG.md.
@@ -15,27 +17,13 @@ _SHARES = {
 
 def common(languages: Sequence[str]) -> ml_collections.ConfigDict:
   """A study of these languages of the pocket world."""
-  config = ml_collections.ConfigDict()
-  config.languages = tuple(languages)
-  config.main_language = "en"
+  config = shared.common(languages)
   config.num_examples = 1280
-  config.seed = 0
-  config.template = "plain"
-  config.judge = "reference"
   config.vocab_size = 4000
-  config.max_new_tokens = 32
-  config.decode_batch_size = 120
-  # Where examples and questions come from: the pocket world, or a name that
-  # stands in sources as READER:PATH (`mlit data sources` lists the readers).
-  config.train = "pocket"
-  config.evaluation = "pocket"
-  config.sources = ml_collections.ConfigDict()
-  # A model directory; without one a base is pre-trained on the pocket world,
-  # in base_languages (codes with commas; default: the study's languages).
-  config.base = ""
-  config.base_languages = ""
+  # Changes to the shape that make another base of it; beside a base that is
+  # given, other model directories.
   config.other_bases = ml_collections.ConfigDict()
-  config.model = ml_collections.ConfigDict({
+  config.shape = ml_collections.ConfigDict({
       "num_layers": 2,
       "embed_dim": 128,
       "num_heads": 4,
@@ -47,7 +35,7 @@ def common(languages: Sequence[str]) -> ml_collections.ConfigDict:
   })
   config.pretrain = ml_collections.ConfigDict({
       "shares": _SHARES,
-      "documents": 16000,
+      "documents": 12000,
       "row_length": 128,
       "loss_length": 0,
       "batch_size": 4,
@@ -63,5 +51,9 @@ def common(languages: Sequence[str]) -> ml_collections.ConfigDict:
       "epochs": 4,
       "checkpoint_every": 0,
       "learning_rate": 5e-3,
+      # Examples of each language that are held out; every so many steps the
+      # loss on them is measured, and where it was lowest is kept. 0: the last.
+      "held_out": 0,
+      "validate_every": 0,
   })
   return config

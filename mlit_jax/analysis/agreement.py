@@ -20,6 +20,7 @@ from mlit_jax.analysis import statistics
 
 COLUMNS = ("system", "lang", "human", "judge")
 _MOST_CATEGORIES = 13  # 0 to 3 in half points, or 1 to 10, and some room
+_LARGEST = 1e100
 _SAMPLES, _DECIMALS = 1000, 6
 
 
@@ -49,26 +50,42 @@ def read(text: str) -> list[Rating]:
     RatingsError: a column or value is missing or no number, or a row stands
       twice.
   """
-  reader = csv.DictReader(io.StringIO(text))
+  reader = csv.DictReader(io.StringIO(text, newline=""))
+  try:
+    return _read(reader)
+  except csv.Error as e:
+    raise RatingsError(f"after line {reader.line_num}: {e}") from None
+
+
+def _read(reader: csv.DictReader) -> list[Rating]:
   columns = [c.strip() for c in reader.fieldnames or ()]
   if missing := [c for c in COLUMNS if c not in columns]:
     raise RatingsError(
         f"line 1: no column {missing[0]!r}; the columns are"
         f" {', '.join(COLUMNS)} and, for single ratings, item"
     )
+  if len(set(columns)) < len(columns):
+    raise RatingsError("line 1: two columns of one name; keep one")
   reader.fieldnames = columns
   found, seen = [], {}
   for row in reader:
     line = reader.line_num
+    if None in row:
+      raise RatingsError(
+          f"line {line}: {len(columns) + len(row[None])} cells under"
+          f" {len(columns)} columns; a number has a point, not a comma"
+      )
     values = {}
     for name in ("human", "judge"):
       try:
         values[name] = float(row[name])
       except (TypeError, ValueError):
         values[name] = math.nan
-      if not math.isfinite(values[name]):
+      # Squares of larger ones, and their sums, are more than floats hold.
+      if not abs(values[name]) <= _LARGEST:
         raise RatingsError(
-            f"line {line}: {name}={row[name]!r} is not a number"
+            f"line {line}: {name}={row[name]!r} is not a number that can be"
+            " a rating"
         )
     system, lang, item = (
         (row.get(name) or "").strip() for name in ("system", "lang", "item")
@@ -220,15 +237,28 @@ def cohens_kappa(
   return 1 - float((cost * table).sum()) / expected if expected else None
 
 
-def _alpha(a: Sequence[float], b: Sequence[float]) -> float | None:
-  """Krippendorff's alpha for interval data; None without any difference."""
-  if len({*a, *b}) < 2:
+def alpha(raters: Sequence[Sequence[float]]) -> float | None:
+  """Krippendorff's alpha for interval data.
+
+  Args:
+    raters: what each gave to every item, NaN where nothing.
+
+  Returns:
+    None if no item has two ratings, or all ratings are the same.
+  """
+  table = np.array(raters, np.float64)
+  table = table[:, (~np.isnan(table)).sum(axis=0) > 1]
+  if np.unique(table[~np.isnan(table)]).size < 2:
     return None
   import krippendorff
 
   return float(
-      krippendorff.alpha([list(a), list(b)], level_of_measurement="interval")
+      krippendorff.alpha(table, level_of_measurement="interval")
   )
+
+
+def _alpha(a: Sequence[float], b: Sequence[float]) -> float | None:
+  return alpha([a, b])
 
 
 def _measure(value, low, high, n) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a comparison of two systems amounts to, per language and overall."""
 
 import collections
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from mlit_jax.judging import pairs as pairs_lib
 
 OVERALL = "overall"
 _DECIMALS = 6
+_MOST_REASONS = 10
+_ADDRESS = re.compile(r"(https?://)(?:[^\s/@]*@)?([^\s?#]*)(?:[?#]\S*)?")
 # The judge replied, but the reply holds no verdict.
 PARSE_FAILURES = frozenset({"unparsable", "out_of_range", "empty"})
 
@@ -48,6 +51,7 @@ def summarise(
         empty answer, counts as not.
       failed: number of pairs lost to failures.
       failures: type -> number of judgments.
+      transport_reasons: of transport_reasons, where there are any.
       scores: {"a", "b"}: each system's mean score over both orders, of
         protocols that give one to each.
 
@@ -109,12 +113,31 @@ def _summary(
       "failed": len(pairs) - n,
       "failures": dict(sorted(failures.items())),
   }
+  summary |= transport_reasons(j for pair in pairs for j in (pair.ab, pair.ba))
   scored = [j.scores for pair in judged for j in (pair.ab, pair.ba) if j.scores]
   if scored:
     summary["scores"] = {
         side: _rate(sum(s[side] for s in scored), len(scored)) for side in "ab"
     }
   return summary
+
+
+def transport_reasons(
+    judgments: Iterable[records.Judgment],
+) -> dict[str, dict[str, int]]:
+  """Why no reply came: {"transport_reasons": {reason: judgments}}, or nothing.
+
+  The commonest come first; of addresses all but the server and the path is
+  left out, since keys may stand there.
+  """
+  reasons = collections.Counter(
+      _ADDRESS.sub(r"\1\2", " ".join(j.raw.split())) or "no reason was given"
+      for j in judgments if j.failure == "transport"
+  ).most_common()
+  found = dict(reasons[:_MOST_REASONS])
+  if rest := sum(count for _, count in reasons[_MOST_REASONS:]):
+    found["others"] = rest
+  return {"transport_reasons": found} if found else {}
 
 
 def _gate_rate(pairs: Sequence[pairs_lib.Pair], side: str) -> float | None:

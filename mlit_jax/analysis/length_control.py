@@ -16,7 +16,9 @@ from mlit_jax.judging import pairs as pairs_lib
 
 Key = tuple[str, str, int]  # id, language, turn
 Lengths = Mapping[Key, Mapping[str, int]]
-_RIDGE = 1e-3  # keeps the fit finite where lengths decide everything
+# Keep the fit finite where lengths decide everything. What lengths and systems
+# explain alike is the lengths', so their terms cost less.
+_RIDGE, _RIDGE_LENGTHS = 1e-3, 1e-8
 _SAMPLES, _STEPS, _DECIMALS = 500, 50, 6
 
 
@@ -36,9 +38,11 @@ def summarise(
     length_controlled: {"score", "ci"}: system a's score in percent at equal
       lengths. As in length-controlled AlpacaEval (Dubois et al. 2024) a
       logistic model has a term for the systems and one for tanh of the
-      difference in length, in standard deviations of this language's; the score
-      is the model's with the second term left out. Exchanging the systems
-      mirrors it exactly. The interval is of a bootstrap over the ids.
+      difference in length, in standard deviations of this language's, and here
+      a third for which answer is longer, by however little; the score is the
+      model's with the terms of length left out. Exchanging the systems mirrors
+      it exactly. The interval is of a bootstrap over the ids. None where one
+      system's answers are all the longer: then nobody can tell.
   """
   rows = []
   for pair in pairs:
@@ -60,15 +64,21 @@ def summarise(
   for id_, value, difference in rows:
     clusters[id_].append((value, difference))
   groups, rng = list(clusters.values()), random.Random(0)
-  spread = sorted(
+  score = at_equal_lengths([r for g in groups for r in g])
+  if score is None:
+    return found
+  drawn = (
       at_equal_lengths([
           row for _ in groups for row in groups[rng.randrange(len(groups))]
       ])
       for _ in range(_SAMPLES)
   )
+  spread = sorted(x for x in drawn if x is not None)
+  if not spread:
+    spread = [0.0, 1.0]
   tail = (1 - level) / 2
   found["length_controlled"] = {
-      "score": _percent(at_equal_lengths([r for g in groups for r in g])),
+      "score": _percent(score),
       "ci": [
           _percent(float(np.quantile(spread, q))) for q in (tail, 1 - tail)
       ],
@@ -76,15 +86,23 @@ def summarise(
   return found
 
 
-def at_equal_lengths(rows: Sequence[tuple[float, float]]) -> float:
-  """Probability of system a's winning, of (value, length of a minus b's)."""
+def at_equal_lengths(rows: Sequence[tuple[float, float]]) -> float | None:
+  """Probability of system a's winning, of (value, length of a minus b's).
+
+  None if one system's answers are all the longer.
+  """
   values = np.array([v for v, _ in rows])
   lengths = np.array([d for _, d in rows], np.float64)
   scale = math.sqrt(float(np.mean(lengths**2))) or 1.0
-  # Columns: the systems, the lengths. Both change sign with the systems.
-  x = np.stack([np.ones_like(lengths), np.tanh(lengths / scale)], axis=1)
-  weights = np.zeros(2)
-  penalty = _RIDGE * len(rows) * np.eye(2)
+  if lengths.any() and (lengths.min() >= 0 or lengths.max() <= 0):
+    return None
+  # Columns: the systems, the lengths. All change sign with the systems.
+  x = np.stack(
+      [np.ones_like(lengths), np.tanh(lengths / scale), np.sign(lengths)],
+      axis=1,
+  )
+  weights = np.zeros(3)
+  penalty = len(rows) * np.diag([_RIDGE, _RIDGE_LENGTHS, _RIDGE_LENGTHS])
   for _ in range(_STEPS):  # Newton's; the penalised likelihood is convex
     chance = 1 / (1 + np.exp(-x @ weights))
     slope = x.T @ (values - chance) - penalty @ weights

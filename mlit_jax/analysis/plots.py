@@ -10,7 +10,7 @@ import dataclasses
 import os
 import pathlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -95,7 +95,7 @@ def heat_map(
   """Numbers in a grid, each column coloured on its own scale.
 
   Args:
-    values: [rows][columns], None where the cell is left out.
+    values: `[rows][columns]`, None where the cell is left out.
   """
   with matplotlib.rc_context(_STYLE):
     rows, columns = len(row_labels), len(column_labels)
@@ -265,6 +265,8 @@ def chart(
         axes.bar(
             x, np.nan_to_num(y), width=width * 0.9, color=colour, alpha=0.8,
             label=line.label,
+            # Beyond the colours, the same ones again, but hatched.
+            hatch="///" if k >= len(PALETTE) else None, edgecolor="white",
         )
         axes.errorbar(
             x, y, yerr=_errors(line), linestyle="none", color=INK,
@@ -287,6 +289,37 @@ def chart(
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes.set_ylim(*y_range)
     axes.set(xlabel=x_label, ylabel=y_label, title=title)
+    return figure
+
+
+def maps(
+    panels: Mapping[str, Mapping[str, np.ndarray]], columns: int = 4
+) -> figure_lib.Figure:
+  """Small maps side by side: points of the plane, coloured by series.
+
+  Args:
+    panels: title -> series -> points [n, 2]; the same series in all.
+    columns: maps in a row.
+  """
+  rows = -(-len(panels) // columns)
+  with matplotlib.rc_context(_STYLE):
+    figure = figure_lib.Figure(figsize=(2.1 * columns, 2.2 * rows))
+    backend_agg.FigureCanvasAgg(figure)
+    for place, (title, series) in enumerate(panels.items(), start=1):
+      axes = figure.add_subplot(rows, columns, place)
+      for k, (name, points) in enumerate(series.items()):
+        axes.plot(
+            *np.asarray(points).T, linestyle="none", color=_colour(k),
+            marker=_MARKERS[k // len(PALETTE) % len(_MARKERS)], markersize=1.5,
+            alpha=0.6, label=name,
+        )
+      axes.set(title=title, xticks=[], yticks=[])
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, names, loc="upper center", ncols=12, markerscale=3,
+        bbox_to_anchor=(0.5, 0),
+    )
+    figure.tight_layout()
     return figure
 
 

@@ -36,7 +36,8 @@ def summarise(
       language_robustness: the sum without the gate less that with it, of
         ratings.
       turns: turn -> mean, where there are several.
-      parse_failure_rate, failed, failures, gate_rate: as for comparisons.
+      parse_failure_rate, failed, failures, transport_reasons, gate_rate: as
+        for comparisons.
       win, tie, loss, flip_rate, first_position_rate: None, as there is no
         other system.
 
@@ -59,20 +60,41 @@ def summarise(
   return summary | {judgments_lib.OVERALL: _summary(judgments, level)}
 
 
+def pooled(
+    judgments: Iterable[records.Judgment], level: float = 0.95
+) -> dict[str, Any]:
+  """Mean score over answers of any systems and languages.
+
+  Args:
+    judgments: of one protocol; of any systems, each asked elsewhere.
+    level: the confidence level of `ci`.
+
+  Returns:
+    score, ci and n, as `summarise` has them.
+  """
+  judged = [j for j in judgments if not j.failure]
+  if not judged:
+    return {"score": None, "ci": [None, None], "n": 0}
+  (protocol,) = {j.protocol for j in judged}
+  values = [gated(j) if protocol == "rating" else j.score for j in judged]
+  ends = _interval(judged, values, *bounds(protocol), level)
+  return {"score": _mean(values), "ci": ends, "n": len(values)}
+
+
 def _summary(
     judgments: Sequence[records.Judgment], level: float
 ) -> dict[str, Any]:
   judged = [j for j in judgments if not j.failure]
   protocol = protocols.PROTOCOLS[judgments[0].protocol]
   rated = protocol.name == "rating"
-  values = [_gated(j) if rated else j.score for j in judged]
-  low = 0 if rated else protocol.form.low
+  values = [gated(j) if rated else j.score for j in judged]
+  low, high = bounds(protocol.name)
   failures = collections.Counter(j.failure for j in judgments if j.failure)
   unparsed = sum(failures[k] for k in judgments_lib.PARSE_FAILURES)
   found = [j.gate["a"] == j.lang for j in judgments if "a" in j.gate]
   summary = {
       "score": _mean(values),
-      "ci": _interval(judged, values, low, protocol.form.high, level),
+      "ci": _interval(judged, values, low, high, level),
       "sum": round(sum(values), _DECIMALS),
       "n": len(values),
       "win": None, "tie": None, "loss": None,
@@ -82,6 +104,7 @@ def _summary(
       "failed": len(judgments) - len(judged),
       "failures": dict(sorted(failures.items())),
   }
+  summary |= judgments_lib.transport_reasons(judgments)
   if rated:
     plain = [j.score for j in judged]
     summary["ungated"] = {
@@ -100,7 +123,17 @@ def _summary(
   return summary
 
 
-def _gated(j: records.Judgment) -> float:
+def bounds(protocol: str) -> tuple[float, float]:
+  """The least and the most that an answer can be worth; a verdict has 0 to 1.
+
+  A rating is 0 where the language is wrong.
+  """
+  found = protocols.for_people(protocols.PROTOCOLS[protocol])
+  return (0, 1) if found.paired else (found.form.low, found.form.high)
+
+
+def gated(j: records.Judgment) -> float:
+  """A rating, or 0 where the answer was found to be in another language."""
   return j.score if j.gate.get("a", "") in ("", j.lang) else 0.0
 
 

@@ -79,7 +79,7 @@ def mean_interval(
   total = effective + 2
   centre = effective * mean / total
   second = (effective * (square_sum / n + mean**2) + 0.5) / total
-  half = _t_quantile((1 + level) / 2, num_clusters - 1) * math.sqrt(
+  half = t_quantile((1 + level) / 2, num_clusters - 1) * math.sqrt(
       (second - centre**2) / total
   )
   return max(0.0, 0.5 + (centre - half)), min(1.0, 0.5 + (centre + half))
@@ -126,7 +126,8 @@ def _check_level(level: float) -> None:
     raise ValueError(f"the level must lie between 0 and 1, not {level}")
 
 
-def _t_quantile(probability: float, degrees: int) -> float:
+def t_quantile(probability: float, degrees: int) -> float:
+  """Student's t, cut at a probability."""
   # SciPy takes longer to import than everything else that judging needs.
   from scipy import special
 

@@ -5,13 +5,18 @@ from collections.abc import Callable
 
 from mlit_jax.commands import (
     agreement,
+    annotate,
+    compare,
     convert,
     data,
     decode,
+    eval,
     judge,
+    plan,
     report,
     score,
     study,
+    train,
     translate,
 )
 
@@ -38,7 +43,7 @@ COMMANDS = {
         module.SUMMARY, module.EXAMPLE, module.add_arguments, module.run
     )
     for module in (
-        study, data, translate, decode, score, judge, agreement, report,
-        convert,
+        study, data, translate, train, plan, decode, score, eval, judge,
+        compare, agreement, annotate, report, convert,
     )
 }

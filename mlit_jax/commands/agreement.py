@@ -1,6 +1,6 @@
 """`mlit agreement`: do a judge and people agree?"""
 
-from mlit_jax.commands import overrides
+from mlit_jax.commands import outputs, overrides
 from mlit_jax.errors import UsageError
 
 SUMMARY = "compare a judge's ratings with people's"
@@ -27,6 +27,7 @@ def run(args) -> int:
 
   overrides.refuse(args.overrides)
   path = pathlib.Path(args.ratings)
+  outputs.keep_inputs([args.json], [path])
   try:
     text = path.read_text(encoding="utf-8-sig")
   except OSError as e:
@@ -40,13 +41,20 @@ def run(args) -> int:
   found = agreement.summarise(ratings)
   if args.json:
     records.write_json(args.json, found)
+  show(found)
+  return 0
+
+
+def show(found) -> None:
+  """Prints what analysis.agreement.summarise gives."""
   for lang, levels in found.items():
     for level, measures in levels.items():
+      if not any(measures.values()):
+        continue
       print(f"{lang}, by {level}:")
       for name in _MEASURES:
         if row := measures.get(name):
           print(f"  {name:<15}{row['value']:8.4f}{_interval(row)}")
-  return 0
 
 
 def _interval(row) -> str:

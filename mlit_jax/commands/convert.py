@@ -66,16 +66,13 @@ def run(args) -> int:
   from mlit_jax.models.interchange import convert
   from mlit_jax.studies.progress import Progress
 
-  progress, began, done = Progress(), time.monotonic(), 0
+  progress, began = Progress(), time.monotonic()
   name = f"convert {source.name}"
+  progress.begin(1, 0)
+  progress.started(name)
 
   def show(number: int, total: int) -> None:
-    nonlocal done
-    if not done:
-      progress.begin(1, 0)
-      progress.started(name)
-    done = number
-    progress.show(name, f"{done}/{total} tensors")
+    progress.show(name, f"{number}/{total} tensors")
 
   try:
     number = convert.convert(

@@ -256,4 +256,3 @@ def pocket_languages(text: str | None) -> tuple[str, ...]:
         f" {' '.join(known)}"
     )
   return codes
-

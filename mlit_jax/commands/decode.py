@@ -1,13 +1,23 @@
 """`mlit decode`: a model directory answers prompts."""
 
-from mlit_jax.commands import overrides
+import sys
+import time
+
+from mlit_jax.commands import outputs, overrides
 from mlit_jax.errors import UsageError
 
 SUMMARY = "answer the prompts of a JSONL file with a model"
-EXAMPLE = (
-    "mlit decode --model runs/pocket/steps/model-mono-en/model --input"
-    " prompts.jsonl --output responses.jsonl"
-)
+EXAMPLE = """mlit decode --model runs/pocket/steps/model-mono-en/model --input
+  prompts.jsonl --output responses.jsonl
+
+answers are appended to OUTPUT.part as they come; OUTPUT, in the order of the
+prompts, and OUTPUT.summary.json are written at the end. After a kill the same
+command goes on. A row that cannot be answered gets a "failure", and the exit
+code is then 1. With --adapter a row is answered by the adapter that its field
+"adapter" names, and one that names none by every adapter"""
+
+_DTYPES = "float32", "bfloat16"
+_TOLD = 3  # reasons of failures
 
 
 def add_arguments(parser) -> None:
@@ -16,37 +26,258 @@ def add_arguments(parser) -> None:
   parser.add_argument("--output", required=True, help="responses, JSONL")
   parser.add_argument("--name", help="the model's name in the output")
   parser.add_argument(
+      "--adapter", action="append", default=[], metavar="NAME=DIR",
+      help="a PEFT adapter over the model; several are decoded at once",
+  )
+  parser.add_argument(
       "--template", default="plain",
       help="a name, a file.toml, or checkpoint: the one that the model ships",
   )
   parser.add_argument("--max_new_tokens", type=int, default=64)
-  parser.add_argument("--batch_size", type=int, default=64)
+  parser.add_argument(
+      "--too_long", default="fail", choices=("fail", "truncate"),
+      help="a prompt that is too long for the model: fail (default), or drop"
+      " its beginning",
+  )
+  parser.add_argument(
+      "--temperature", type=float, default=0.0, help="0 (default) is greedy"
+  )
+  parser.add_argument("--top_k", type=int, default=0, help="0: all tokens")
+  parser.add_argument("--top_p", type=float, default=1.0)
+  parser.add_argument("--min_p", type=float, default=0.0)
+  parser.add_argument("--repetition_penalty", type=float, default=1.0)
+  parser.add_argument(
+      "--beams", type=int, default=1, help="above 1: beam search"
+  )
+  parser.add_argument(
+      "--length_penalty", type=float, default=1.0,
+      help="of beam search: scores are divided by length to this power",
+  )
+  parser.add_argument(
+      "--seed", type=int, default=0,
+      help="of samples; each answer draws its own from it",
+  )
+  parser.add_argument(
+      "--stop", action="append", default=[], metavar="TEXT",
+      help="ends an answer, which does not hold it; may be given again",
+  )
+  parser.add_argument(
+      "--logprobs", action="store_true",
+      help="write log-probabilities of the answers' tokens",
+  )
+  parser.add_argument(
+      "--batch_size", type=int, default=64, help="answers that go on together"
+  )
+  parser.add_argument(
+      "--share", default="0/1", metavar="I/N",
+      help="answer every N-th prompt only, from the I-th (from 0) on: for"
+      " several hosts, each with an --output of its own",
+  )
+  parser.add_argument(
+      "--mesh", default="-1,1,1", metavar="DATA,FSDP,TENSOR",
+      help="how devices are shared; default: all of them over answers",
+  )
+  parser.add_argument("--dtype", default="float32", choices=_DTYPES)
+  parser.add_argument(
+      "--cache_dtype", choices=(*_DTYPES, "int8"),
+      help="of keys and values kept; default: that of --dtype",
+  )
 
 
 def run(args) -> int:
   overrides.refuse(args.overrides)
+  import hashlib
   import pathlib
 
-  from mlit_jax import cpu, records
+  from mlit_jax import cpu
   from mlit_jax.data import checkpoint_template
+  from mlit_jax.studies import local_judge
 
-  if args.max_new_tokens < 1 or args.batch_size < 1:
-    raise UsageError("--max_new_tokens and --batch_size must be at least 1")
-  checkpoint_template.find(args.template, args.model)
-  prompts = records.read_records(args.input, records.Instruction)
-  cpu.keep_freed_memory()
-  from mlit_jax.studies import steps
-
-  model = pathlib.Path(args.model)
-  steps.decode(
-      pathlib.Path(args.output),
-      model,
-      args.name or model.name,
-      prompts,
-      template=args.template,
-      max_new_tokens=args.max_new_tokens,
-      batch_size=args.batch_size,
-      show=lambda text: None,
+  _check(args)
+  outputs.check_model(args.model)
+  outputs.check_file(args.output)
+  outputs.keep_inputs(
+      [args.output, f"{args.output}.part", f"{args.output}.summary.json"],
+      [args.input],
   )
-  print(f"{len(prompts)} responses: {args.output}")
-  return 0
+  part, parts = _numbers(args.share, "/", "--share I/N, I from 0 to N-1", 2)
+  if not 0 <= part < parts:
+    raise UsageError(f"--share {args.share}: I must lie between 0 and N-1")
+  mesh = _numbers(args.mesh, ",", "--mesh DATA,FSDP,TENSOR", 3)
+  adapters = _adapters(args.adapter)
+  checkpoint_template.find(args.template, args.model)
+  model, output = pathlib.Path(args.model), pathlib.Path(args.output)
+  cpu.keep_freed_memory()
+  from mlit_jax.studies import answer_file, answering
+
+  rows = answer_file.read_prompts(args.input)
+  if not rows:
+    raise UsageError(f"{args.input}: no prompts; give one a line")
+  rows = rows[part::parts]
+  name = args.name or model.name
+  options = answering.Options(
+      args.max_new_tokens, args.temperature, args.top_k, args.top_p,
+      args.min_p, args.repetition_penalty, tuple(args.stop), args.logprobs,
+      args.seed, args.too_long == "truncate",
+  )
+  source = hashlib.sha256(pathlib.Path(args.input).read_bytes()).hexdigest()
+  identity = {
+      "model": local_judge.fingerprint(model),
+      "name": name,
+      "adapters": {
+          k: local_judge.fingerprint(place) for k, place in adapters.items()
+      },
+      "input": source,
+      "template": args.template,
+      "options": {**vars(options), "stop": list(options.stop)},
+      "batch_size": args.batch_size, "share": args.share, "mesh": args.mesh,
+      "dtype": args.dtype, "cache_dtype": args.cache_dtype,
+      "beams": args.beams,
+      "length_penalty": args.length_penalty,
+  }
+
+  def make():
+    return answering.Answerer(
+        model, args.template, args.batch_size, adapters=adapters,
+        mesh_shape=tuple(mesh), dtype=args.dtype,
+        cache_dtype=args.cache_dtype, num_beams=args.beams,
+        length_penalty=args.length_penalty,
+    )
+
+  questions = _different(
+      q for row in rows for q in _questions(row, name, adapters)
+  )
+  summary = answer_file.run(
+      output, questions, make, options, identity, _Progress().show
+  )
+  failed = summary["failed"]
+  print(
+      f"{summary['answers']} responses{f', {failed} failed' * bool(failed)}:"
+      f" {output}", file=sys.stderr if failed else sys.stdout,
+  )
+  reasons = list(summary["failures"].items())
+  for reason, count in reasons[:_TOLD]:
+    print(f"  {count} x {reason}", file=sys.stderr)
+  if len(reasons) > _TOLD:
+    print(f"  and others; {output} has them all", file=sys.stderr)
+  return 1 if failed else 0
+
+
+def _check(args) -> None:
+  if min(args.max_new_tokens, args.batch_size) < 1:
+    raise UsageError("--max_new_tokens and --batch_size must be at least 1")
+  if not 0 <= args.temperature < float("inf"):
+    raise UsageError("--temperature must be a number from 0 up")
+  if not 0 < args.top_p <= 1 or not 0 <= args.min_p <= 1 or args.top_k < 0:
+    raise UsageError(
+        "--top_p must be above 0 and at most 1, --min_p from 0 to 1, --top_k a"
+        " whole number from 0 up"
+    )
+  if not 0 < args.repetition_penalty < float("inf"):
+    raise UsageError("--repetition_penalty must be above 0")
+  if "" in args.stop:
+    raise UsageError("--stop must not be empty")
+  if args.beams < 1 or not abs(args.length_penalty) < float("inf"):
+    raise UsageError("--beams must be at least 1, --length_penalty a number")
+  if args.beams > 1 and args.cache_dtype:
+    raise UsageError("--beams has no --cache_dtype of its own")
+  sampled = args.temperature or args.repetition_penalty != 1
+  if args.beams > 1 and (sampled or args.stop or args.logprobs):
+    raise UsageError(
+        "--beams goes with neither --temperature, --repetition_penalty, --stop"
+        " nor --logprobs"
+    )
+
+
+def _numbers(text: str, separator: str, form: str, count: int) -> list[int]:
+  try:
+    numbers = [int(x) for x in text.split(separator)]
+  except ValueError:
+    numbers = []
+  if len(numbers) != count:
+    raise UsageError(f"{text!r}: write it as {form}")
+  return numbers
+
+
+def _adapters(given: list[str]) -> dict:
+  """Directories by name."""
+  import pathlib
+
+  found = {}
+  for entry in given:
+    name, _, place = entry.partition("=")
+    if not name or not place or name in found:
+      raise UsageError(
+          f"--adapter {entry!r}: write it as NAME=DIR, each name once"
+      )
+    if not pathlib.Path(place).is_dir():
+      raise UsageError(f"--adapter {entry}: there is no such directory")
+    found[name] = pathlib.Path(place)
+  return found
+
+
+def _questions(row, name: str, adapters: dict):
+  """What a row asks, and of whom."""
+  import dataclasses
+
+  from mlit_jax import records
+  from mlit_jax.studies.answering import Question
+
+  if isinstance(row, records.Response):
+    return [dataclasses.replace(row, model=name)]
+  asked = row.extra.get("adapter")
+  if asked is not None:
+    return [Question(row, str(asked), str(asked))]
+  if adapters:
+    return [Question(row, adapter, adapter) for adapter in adapters]
+  return [Question(row, name)]
+
+
+def _different(questions) -> list:
+  """The questions; one whose id, language and model stood before is a failure.
+
+  Nothing could tell its answer from the other's.
+  """
+  from mlit_jax import records
+
+  found, seen = [], set()
+  for q in questions:
+    if not isinstance(q, records.Response):
+      key = q.prompt.id, q.prompt.lang, q.name
+      if key in seen:
+        q = records.Response(
+            id=key[0], lang=key[1], model=key[2], response="",
+            finish_reason="error", num_tokens=0,
+            failure=(
+                f"the id {key[0]!r} stands twice in {key[1]}; give each prompt"
+                " one of its own"
+            ),
+        )
+      seen.add(key)
+    found.append(q)
+  return found
+
+
+class _Progress:
+  """A moving line on a terminal; elsewhere a line every half minute."""
+
+  def __init__(self):
+    self._began = self._last = time.monotonic()
+    self._before: int | None = None
+
+  def show(self, done: int, total: int, tokens: int) -> None:
+    moving, now = sys.stderr.isatty(), time.monotonic()
+    if self._before is None:
+      self._before = done - 1  # answered by an earlier run
+    last = done == total
+    if now - self._last < (0.2 if moving else 30) and not last:
+      return
+    self._last = now
+    seconds = max(now - self._began, 1e-3)
+    left = (total - done) * seconds / (done - self._before)
+    text = (
+        f"{done}/{total} answers, {tokens / seconds:.0f} tokens/s,"
+        f" {int(left) // 60}:{int(left) % 60:02d} left"
+    )
+    begin, end = ("\r", "\n" if last else "") if moving else ("", "\n")
+    print(f"{begin}{text:<60}".rstrip(), end=end, file=sys.stderr, flush=True)

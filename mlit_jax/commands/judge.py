@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from mlit_jax.commands import judge_gate, overrides
+from mlit_jax.commands import judge_gate, outputs, overrides
 from mlit_jax.errors import UsageError
 
 SUMMARY = "have responses judged, those of one system or of two"
@@ -70,7 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--dry-run", action="store_true", help="say what it takes, ask nothing")
   add("--price", metavar="IN,OUT", help="of a million tokens in and out")
   add("--max_cost", type=float, default=0, help="stop before it is passed")
-  add("--batch", action="store_true", help="use OpenAI's batch API")
+  add("--batch", action="store_true",
+      help="use the provider's batch API (openai, gemini)")
   add("--poll_seconds", type=float, default=30, help="with --batch")
   add("--concurrency", type=int, default=16)
   add("--requests_per_minute", type=float, default=0)
@@ -93,18 +94,33 @@ def run(args) -> int:
   _check(args, spec)
   name = "mt_bench_pair" if args.protocol == "mt_bench" and args.b else None
   protocol = protocols.PROTOCOLS[name or args.protocol]
+  if spec.kind == "human":
+    protocol = protocols.for_people(protocol)
   wording = prompt_files.Ours(args.prompt_language)
   if args.prompt_file:
     wording = prompt_files.Theirs(args.prompt_file)
-  prompts, a, b = _rows(args)
+  prompts, answers = read_rows(args)
+  a, b = answers(args.a), answers(args.b)
   questions = protocols.ask(
       protocol, spec.is_language_model or bool(args.fastchat_output), prompts,
       a, b, wording=wording, samples=args.samples,
   )
+  systems = questions[0].request.systems
+  if len(set(systems)) < len(systems):
+    raise UsageError(
+        f"both systems are called {systems[0]!r}; give the responses of two"
+        " different ones (`mlit decode --name` names them)"
+    )
   if protocol.by_turn:
     _tell_missing_references(questions)
   output = pathlib.Path(args.output)
+  file = spec.name if spec.kind in ("human", "replay") else None
   options = _options(args, output)
+  outputs.keep_inputs(
+      [output, output.with_suffix(".summary.json"), args.fastchat_output],
+      [args.prompts, args.a, args.b, args.references, file, options.replies,
+       args.key_file, args.rubric, args.prompt_file],
+  )
   if args.dry_run:
     plan = judge_setup.plan(spec, options, [q.request for q in questions])
     _print_plan(plan, args)
@@ -112,7 +128,7 @@ def run(args) -> int:
   gate, candidates = judge_gate.choose(args, spec, prompts)
   show = _Progress()
   with judge_setup.judge(
-      spec, options, candidates or (), show
+      spec, options, candidates or (), show, gate
   ) as judge:
     try:
       judgments = protocols.answer(
@@ -154,8 +170,13 @@ def _check(args, spec) -> None:
     )
   if args.max_cost and not args.price:
     raise UsageError("--max_cost needs --price IN,OUT")
-  if args.batch and spec.kind != "openai":
-    raise UsageError("--batch is for openai judges")
+  if args.batch and spec.kind not in ("openai", "gemini"):
+    raise UsageError("--batch is for openai and gemini judges")
+  if args.batch and spec.kind == "gemini" and spec.on_vertex:
+    raise UsageError(
+        "--batch needs Gemini's own API (gemini:MODEL with a key); on Vertex AI"
+        " jobs go through Cloud Storage"
+    )
   for option, protocol in (
       ("fastchat_output", "mt_bench"), ("rubric", "rubric")
   ):
@@ -184,7 +205,7 @@ def _options(args, output):
           timeout=args.timeout,
           attempts=args.attempts,
           max_cost=args.max_cost,
-          prices=_prices(args.price),
+          prices=judge_setup.prices("--price", args.price),
       ),
       batch=args.batch,
       poll_seconds=args.poll_seconds,
@@ -196,53 +217,59 @@ def _options(args, output):
 def _json_object(text: str | None) -> dict | None:
   if text is None:
     return None
+  from mlit_jax import cache
+
   try:
     found = json.loads(text)
   except ValueError:
     found = None
   if not isinstance(found, dict):
     raise UsageError(f"--request_options {text!r} is no JSON object")
+  try:
+    cache.key(options=found)  # as the replies' names do, it refuses keys
+  except ValueError as e:
+    raise UsageError(f"--request_options: {e}") from None
   return found
 
 
-def _prices(text: str | None) -> tuple[float, float]:
-  try:
-    prices = tuple(float(part) for part in (text or "0,0").split(","))
-  except ValueError:
-    prices = ()
-  if len(prices) != 2 or not all(0 <= p < float("inf") for p in prices):
+def fastchat_language(path: str, what: str, lang: str | None) -> str:
+  """The code that --lang means; FastChat's files do not say it."""
+  from mlit_jax import languages
+
+  if not lang:
     raise UsageError(
-        f"--price {text!r} is not two numbers, e.g. 0.15,0.6: what a million"
-        " tokens cost, in and out"
+        f"{path} holds FastChat's {what}, which name no language; give --lang"
     )
-  return prices
+  try:
+    return languages.get(lang).code
+  except languages.UnknownLanguageError as e:
+    raise UsageError(f"--lang: {e}") from None
 
 
-def _rows(args):
-  """Prompts, a and b, from our rows or FastChat's."""
+def read_rows(args):
+  """The prompts, and what reads responses to them; ours or FastChat's."""
   import dataclasses
   import pathlib
 
-  from mlit_jax import languages, records
+  from mlit_jax import records
   from mlit_jax.judging import fastchat
 
   if fastchat.is_fastchat(args.prompts):
-    if not args.lang:
-      raise UsageError(
-          f"{args.prompts} holds FastChat's questions, which name no language;"
-          " give --lang"
-      )
-    try:
-      code = languages.get(args.lang).code
-    except languages.UnknownLanguageError as e:
-      raise UsageError(f"--lang: {e}") from None
+    code = fastchat_language(args.prompts, "questions", args.lang)
     prompts = fastchat.read_questions(args.prompts, code, args.references)
   else:
     if args.lang or args.references:
       raise UsageError("--lang and --references are for FastChat's questions")
     prompts = records.read_records(args.prompts, records.Instruction)
   if args.rubric:
-    rubric = pathlib.Path(args.rubric).read_text(encoding="utf-8").strip()
+    try:
+      rubric = pathlib.Path(args.rubric).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as e:
+      raise UsageError(
+          f"{args.rubric}: cannot be read: {type(e).__name__}"
+      ) from None
+    if not rubric:
+      raise UsageError(f"{args.rubric}: the rubric is empty")
     prompts = [
         dataclasses.replace(p, extra={**p.extra, "rubric": rubric})
         for p in prompts
@@ -255,7 +282,7 @@ def _rows(args):
       return fastchat.read_answers(path, prompts)
     return records.read_records(path, records.Response)
 
-  return prompts, answers(args.a), answers(args.b)
+  return prompts, answers
 
 
 def _tell_missing_references(questions) -> None:
@@ -316,9 +343,11 @@ def _report(
     more = "; run it again to ask anew" if failures["transport"] else ""
     print(f"{failures.total()} of {len(judgments)} judgments failed:"
           f" {kinds}{more}")
+  overall = summary[judgments_lib.OVERALL]
+  for reason, count in overall.get("transport_reasons", {}).items():
+    print(f"  {count} x {reason}")
   if spent:
     print(f"cost of this run: {spent:.4f}")
-  overall = summary[judgments_lib.OVERALL]
   score = "no score"
   if overall["score"] is not None:
     score = f"{overall['score']:.{1 if protocol.paired else 3}f}"

@@ -21,7 +21,7 @@ def choose(args, spec, prompts):
   if kind == "identify" and spec.kind != "reference":
     return _identification(args, file, named)
   from mlit_jax.data.pocket import world
-  from mlit_jax.studies import comparisons
+  from mlit_jax.studies import asking
 
   candidates = world.language_codes()
   if foreign := set(named) - set(candidates):
@@ -30,7 +30,7 @@ def choose(args, spec, prompts):
         f"{args.prompts}: this {what} knows the pocket world's languages"
         f" ({' '.join(candidates)}), not {' '.join(sorted(foreign))}"
     )
-  return comparisons.pocket_gate(candidates), candidates
+  return asking.pocket_gate(candidates), candidates
 
 
 def _identification(args, file: str, named: tuple[str, ...]):

@@ -6,6 +6,9 @@ from typing import Any
 
 from mlit_jax.errors import UsageError
 
+# Names of one's own: where data lie, and where bases do.
+_FREE = ("sources", "other_bases")
+
 
 def refuse(rest: Sequence[str]) -> None:
   """UsageError if anything on the command line was not understood."""
@@ -36,7 +39,8 @@ def apply(config, rest: Sequence[str], prefix: str) -> None:
       )
     key = key.removeprefix(f"--{prefix}.")
     if _is_free(config, key):
-      config.sources[key.partition(".")[2]] = text
+      section, _, name = key.partition(".")
+      config[section][name] = text
       continue
     if key not in known:
       near = difflib.get_close_matches(key, known, n=3)
@@ -51,9 +55,11 @@ def apply(config, rest: Sequence[str], prefix: str) -> None:
 
 
 def _is_free(config, key: str) -> bool:
-  """Whether a key names an entry of `sources`, which has names of its own."""
+  """Whether a key names an entry of a section that has names of its own."""
   section, _, name = key.partition(".")
-  return section == "sources" and bool(name) and section in config
+  if section not in _FREE or section not in config or not name:
+    return False
+  return "." not in name and isinstance(config[section].get(name, ""), str)
 
 
 def flatten(config) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from mlit_jax.commands import overrides
+from mlit_jax.commands import outputs, overrides
 from mlit_jax.errors import UsageError
 
 SUMMARY = "score continuations of contexts by their log-probability"
@@ -32,6 +32,9 @@ def run(args) -> int:
   overrides.refuse(args.overrides)
   if args.batch_size < 1:
     raise UsageError("--batch_size must be at least 1")
+  outputs.check_model(args.model)
+  outputs.check_file(args.output)
+  outputs.keep_inputs([args.output], [args.input])
   from mlit_jax import cpu, records
   from mlit_jax.evals import scoring
 

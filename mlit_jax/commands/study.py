@@ -1,28 +1,36 @@
 """`mlit study`: a whole paper, from data to report."""
 
-import difflib
 import functools
-import importlib
 import pathlib
-import sys
 
-from mlit_jax.commands import overrides
+from mlit_jax.commands import overrides, study_plan
 from mlit_jax.errors import UsageError
 
 SUMMARY = "run a study: data, training, decoding, judging, report"
 EXAMPLE = """mlit study pinch:pocket --workdir runs/pocket
   mlit study pinch:pocket --workdir runs/two --study.languages=en,es
+  mlit study pinch:paper --plan --accelerator v5litepod-16 --price 1.2
+  mlit study pinch:pocket --workdir runs/pocket --only 'judge-*'
+  mlit study pinch:pocket --workdir runs/judged --study.judge=openai:MODEL --study.judging.price=0.15,0.6 --study.judging.max_cost=5
+
+the preset `paper` is the paper at its own size: it says in one line what must be
+given, its base and its data; --plan does without
 
 any key of the study's config (configs/studies/) is overridden by
---study.KEY=VALUE, e.g. --study.seed=1 --study.tune.epochs=2"""
-STUDIES = ("pinch", "lucky52", "alpaca", "polyglot")
+--study.KEY=VALUE, e.g. --study.seed=1 --study.tune.epochs=2; the judge is any
+that `mlit judge` takes"""  # noqa: E501
 
 
 def add_arguments(parser) -> None:
   parser.add_argument(
-      "name", metavar="NAME[:PRESET]", help=f"one of {', '.join(STUDIES)}"
+      "name", metavar="NAME[:PRESET]",
+      help="pinch, lucky52, alpaca, polyglot, xllama, or a file of your own:"
+      " my_study.py[:PRESET] (docs/adding-a-study.md)",
   )
-  parser.add_argument("--workdir", required=True, help="where everything goes")
+  parser.add_argument(
+      "--workdir", metavar="DIR",
+      help="where everything goes (a plan needs none)",
+  )
   parser.add_argument(
       "--update", action="store_true",
       help="take over a workdir with another config; redo what that changes",
@@ -34,75 +42,93 @@ def add_arguments(parser) -> None:
       " byte with the same N and as many cores",
   )
   parser.add_argument(
-      "--status", action="store_true", help="say what is done, and stop"
+      "--status", action="store_true",
+      help="say what is done, and stop; at any time, also while a run is at it",
   )
+  parser.add_argument(
+      "--only", nargs="+", action="extend", metavar="STEP",
+      help="do these steps and what they need, no others; 'judge-*' means all"
+      " that begin so",
+  )
+  parser.add_argument(
+      "--from", nargs="+", action="extend", metavar="STEP", dest="again",
+      help="do these steps and all that depend on them again",
+  )
+  study_plan.add_arguments(parser)
 
 
 def run(args) -> int:
-  name, preset, config = load(args.name, args.overrides)
+  source, preset, config = load(args.name, args.overrides)
   if args.jobs is not None and args.jobs < 1:
     raise UsageError(f"--jobs {args.jobs}: give at least 1")
-  from mlit_jax.studies import runner
+  from mlit_jax.studies import expected, loading, runner
+  from mlit_jax.studies import study as study_lib
 
   # The graph's own module is light; JAX comes with the first step that trains.
-  study = importlib.import_module(f"mlit_jax.studies.{name}")
-  workdir = pathlib.Path(args.workdir)
-  make_graph = functools.partial(study.graph, config, preset, workdir)
-  graph = make_graph()
+  if args.workdir is None and not args.plan:
+    raise UsageError("give a --workdir, where everything goes")
+  workdir = pathlib.Path(args.workdir or ".")
+  make_graph = functools.partial(
+      loading.graph, source, config, preset, workdir
+  )
+  whole = graph = make_graph()
+  if args.only:
+    graph = study_lib.needed(whole, study_lib.named(whole, args.only))
+  again = study_lib.dependent(whole, study_lib.named(whole, args.again or ()))
   if args.status:
-    return _print_status(runner.status(graph, workdir))
+    return study_plan.print_status(runner.states(graph, workdir))
+  if args.plan:
+    return study_plan.run(args, graph, config, args.workdir and workdir)
+  expected.check(args.name, graph, config)
   from mlit_jax import cpu
   from mlit_jax.studies import workers
   from mlit_jax.studies.progress import Progress
 
   identity = {
-      "study": name, "preset": preset, "config": overrides.flatten(config),
+      "study": loading.study(source).NAME, "preset": preset,
+      "config": overrides.flatten(config),
   }
   with runner.Workdir(workdir, identity, update=args.update) as opened:
+    runner.forget([step.name for step in again], opened)
     cpu.keep_freed_memory()
     pool = None
     if not all(runner.status(graph, workdir).values()):
+      _say_cost(config, graph, runner.status(graph, workdir))
       jobs = args.jobs or workers.default_jobs()
       if jobs > 1:
         pool = workers.Pool(make_graph, workdir, opened.steps, jobs)
     runner.run(graph, opened, Progress(), pool)
-  print(f"report: {workdir / 'report.html'}")
+  if args.only:
+    print(f"done: {len(graph)} of {len(whole)} steps of the study")
+  else:
+    print(f"report: {workdir / 'report.html'}")
   return 0
 
 
+def _say_cost(config, graph, done) -> None:
+  """Says what judging takes, before anything is spent."""
+  from mlit_jax.studies import asking
+
+  asks = [
+      step.params["asks"] for step in graph
+      if "asks" in step.params and not done[step.name]
+  ]
+  if said := asking.forecast(config, asks):
+    print(said, flush=True)
+
+
 def load(spec: str, rest):
-  """(study, preset, config) of `NAME[:PRESET]` and its overrides.
+  """(study or its file, preset, config) of `NAME[:PRESET]` and its overrides.
 
   Raises:
     UsageError: no such study, preset, key or language; names the nearest.
   """
-  name, _, preset = spec.partition(":")
-  if name not in STUDIES:
-    raise UsageError(
-        f"unknown study {name!r}; {_nearest(name, STUDIES)}"
-    )
-  module = importlib.import_module(f"mlit_jax.configs.studies.{name}")
-  preset = preset or module.PRESETS[0]
-  if preset not in module.PRESETS:
-    raise UsageError(
-        f"study {name} has no preset {preset!r};"
-        f" {_nearest(preset, module.PRESETS)}"
-    )
+  from mlit_jax.studies import loading
+
+  source, _, preset = spec.partition(":")
+  module = loading.configs(source)
+  preset = loading.preset(source, preset, module.PRESETS)
   config = module.get_config(preset)
   overrides.apply(config, rest, "study")
-  importlib.import_module(f"mlit_jax.studies.{name}").check(config)
-  return name, preset, config
-
-
-def _nearest(word: str, known) -> str:
-  near = difflib.get_close_matches(word, known, n=1)
-  if near:
-    return f"did you mean {near[0]!r}?"
-  return f"known: {', '.join(known)}"
-
-
-def _print_status(done: dict[str, bool]) -> int:
-  for name, is_done in done.items():
-    print(f"{'done' if is_done else 'open':<5} {name}")
-  print(f"{sum(done.values())} of {len(done)} steps done", file=sys.stderr)
-  return 0
+  loading.study(source).check(config)
+  return source, preset, config

@@ -103,7 +103,7 @@ class _Generate:
 
   def __call__(self, prompts):
     from mlit_jax import cpu, records
-    from mlit_jax.decoding.engine import Request
+    from mlit_jax.decoding.requests import Request
     from mlit_jax.studies.answering import Answerer
 
     if self._answerer is None:

@@ -20,6 +20,9 @@ from mlit_jax.data.token_file import DataError
 # nothing to learn).
 ROW_FIELDS = ("inputs", "segment_ids", "positions")
 LOSS_FIELDS = ("loss_positions", "targets", "weights")
+# How the tokens that are learnt count: all the same, or each example's together
+# as much as another's.
+WEIGHTINGS = ("tokens", "examples")
 
 
 def plan_packing(
@@ -87,6 +90,10 @@ class PackedRows:
       row_length: int,
       multiple: int,
       loss_length: int = 0,
+      *,
+      packing: bool = True,
+      weighting: str = "tokens",
+      lang: str | None = None,
   ):
     """Reads the file and plans the packing.
 
@@ -96,24 +103,32 @@ class PackedRows:
       multiple: of rows.
       loss_length: P, at most so many tokens of a row are learnt; 0: T. Short
         answers to long prompts need few, and the head works on these alone.
+      packing: without it every example has a row of its own.
+      weighting: one of WEIGHTINGS.
+      lang: of the examples; None: all of them.
 
     Raises:
       DataError: the file is missing, damaged, or an example is too long.
     """
     self._examples = token_file.TokenFile(directory)
+    self._indices = self._examples.indices(lang)
     self._pad_id = self._examples.summary["pad_id"]
     self._row_length = row_length
     self._loss_length = loss_length or row_length
+    self._by_example = weighting == "examples"
     # A token predicts the next one: the last of an example predicts nothing.
     try:
-      self._plan = plan_packing(
-          (self._examples.lengths - 1).tolist(),
+      plan = plan_packing(
+          (self._examples.lengths[self._indices] - 1).tolist(),
           row_length,
-          self._examples.loss_lengths.tolist(),
+          self._examples.loss_lengths[self._indices].tolist(),
           self._loss_length,
       )
     except DataError as e:
       raise DataError(f"{directory}: {e}") from None
+    if not packing:
+      plan = [[i] for i in range(len(self._indices))]
+    self._plan = [[int(self._indices[i]) for i in row] for row in plan]
     self._plan += [[] for _ in range(-len(self._plan) % multiple)]
 
   def __len__(self) -> int:
@@ -136,18 +151,18 @@ class PackedRows:
       part = slice(learnt, learnt + len(places))
       loss["loss_positions"][part] = start + places
       loss["targets"][part] = example.tokens[1:][places]
-      loss["weights"][part] = 1
+      loss["weights"][part] = 1 / len(places) if self._by_example else 1
       start, learnt = start + length, learnt + len(places)
     return row | loss
 
   @property
   def num_examples(self) -> int:
-    return len(self._examples)
+    return len(self._indices)
 
   @property
   def density(self) -> float:
     """Share of the rows' places that hold tokens."""
-    used = int((self._examples.lengths - 1).sum())
+    used = int((self._examples.lengths[self._indices] - 1).sum())
     return used / (len(self) * self._row_length)
 
 
@@ -176,16 +191,90 @@ def batches(
   Raises:
     DataError: the hosts do not divide the batch.
   """
+  dataset = grain.MapDataset.source(rows).seed(seed).shuffle().repeat(epochs)
+  return _read(_batched(dataset, batch_size, host))
+
+
+def in_order(
+    rows: PackedRows, batch_size: int, *, host: tuple[int, int] = (0, 1)
+) -> grain.MapDataset:
+  """Batches of all rows once, unshuffled; can be gone through repeatedly.
+
+  Args:
+    rows: made with a multiple of `batch_size`.
+    batch_size: B, rows per batch over all hosts.
+    host: (index, number) of the hosts.
+  """
+  return _batched(grain.MapDataset.source(rows), batch_size, host)
+
+
+def together(
+    rows: Sequence[PackedRows],
+    batch_size: int,
+    *,
+    seed: int,
+    epochs: Sequence[int],
+    host: tuple[int, int] = (0, 1),
+) -> grain.IterDataset:
+  """Batches of several adapters: of each the rows that it had alone.
+
+  Behind the fields of `batches` there is "adapter_ids" [K B]. An adapter whose
+  data have ended gets empty rows.
+
+  Args:
+    rows: of every adapter, each made with a multiple of `batch_size`.
+    batch_size: B, rows of an adapter per batch over all hosts.
+    seed: of the shuffles, the same for all.
+    epochs: how often every row of each adapter comes.
+    host: (index, number) of the hosts; this one gets K B / number rows a batch.
+  """
+  alone = [
+      _batched(
+          grain.MapDataset.source(r).seed(seed).shuffle().repeat(n),
+          batch_size, host,
+      )
+      for r, n in zip(rows, epochs, strict=True)
+  ]
+  return _read(grain.MapDataset.source(_Together(alone)))
+
+
+class _Together:
+  """The batches of several datasets, one behind the other."""
+
+  def __init__(self, datasets: Sequence[grain.MapDataset]):
+    self._datasets = datasets
+
+  def __len__(self) -> int:
+    return max(map(len, self._datasets))
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    parts = []
+    for number, dataset in enumerate(self._datasets):
+      if index < len(dataset):
+        batch = dataset[index]
+      else:
+        batch = {k: np.zeros_like(x) for k, x in dataset[0].items()}
+      ids = np.full(len(batch["inputs"]), number, np.int32)
+      parts.append(batch | {"adapter_ids": ids})
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+
+def _batched(
+    dataset: grain.MapDataset, batch_size: int, host: tuple[int, int]
+) -> grain.MapDataset:
+  """This host's part of every batch."""
   index, number = host
   if batch_size % number:
     raise DataError(
         f"a batch of {batch_size} rows cannot be shared by {number} hosts;"
         f" choose a multiple of {number}"
     )
-  dataset = grain.MapDataset.source(rows).seed(seed).shuffle().repeat(epochs)
-  dataset = dataset[index::number].batch(
-      batch_size // number, drop_remainder=True
-  )
+  # Host after host, the parts are the batch in its own order.
+  parts = dataset.batch(batch_size // number, drop_remainder=True)
+  return parts[index::number]
+
+
+def _read(dataset: grain.MapDataset) -> grain.IterDataset:
   return dataset.to_iter_dataset(
       grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
   )

@@ -167,6 +167,21 @@ def languages(recipe: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
   return {source: tuple(named) for source, named in found.items()}
 
 
+def sizes(recipe: Mapping[str, Any]) -> list[int]:
+  """How many examples each part asks for, without the data.
+
+  Raises:
+    RecipeError: a part's size depends on the data (token_balanced).
+  """
+  found = []
+  for part in recipe["parts"]:
+    if "counts" in part:
+      found.append(sum(_counts(part["counts"]).values()))
+    else:
+      found.append(_need(part, "total"))
+  return found
+
+
 def _part(part, pools: Pools, lengths, seed: int) -> manifest_lib.Manifest:
   source, design = part["source"], part["design"]
   if source not in pools:

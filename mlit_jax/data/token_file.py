@@ -179,6 +179,12 @@ class TokenFile:
   def __len__(self) -> int:
     return len(self._ids)
 
+  def indices(self, lang: str | None = None) -> np.ndarray:
+    """Of the examples in a language; None: of all."""
+    return np.array(
+        [i for i, x in enumerate(self._langs) if lang in (None, x)], np.int64
+    )
+
   def __getitem__(self, index: int) -> TokenExample:
     if not 0 <= index < len(self):
       raise IndexError(index)

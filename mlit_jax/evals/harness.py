@@ -13,7 +13,7 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
 from mlit_jax.data import chat, checkpoint_template
-from mlit_jax.decoding import engine as engine_lib
+from mlit_jax.decoding.requests import Request
 from mlit_jax.errors import UsageError
 from mlit_jax.evals import pairs, scoring
 from mlit_jax.records import Message
@@ -31,7 +31,9 @@ class MlitLM(LM):
       batch_size: int | str = 32,
       max_length: int | None = None,
       template: str = "checkpoint",
-      **ignored,
+      device: str | None = None,
+      max_batch_size: int | None = None,
+      **unknown,
   ):
     """Loads the model.
 
@@ -40,10 +42,22 @@ class MlitLM(LM):
       batch_size: rows at once; the harness's `auto` is 32.
       max_length: tokens read at once; default: the model's own.
       template: for --apply_chat_template: a name, a file, or the checkpoint's.
-      **ignored: what the harness passes to every model (device and the like).
+      device, max_batch_size: the harness passes them to every model; not used.
+      **unknown: nothing, or the number is not what was asked for.
+
+    Raises:
+      UsageError: an argument is not known, or no size.
     """
+    del device, max_batch_size
     super().__init__()
+    if unknown:
+      raise UsageError(
+          f"--model_args: mlit has no {', '.join(sorted(unknown))}; it has"
+          " pretrained, max_length, template"
+      )
     size = 32 if str(batch_size).startswith("auto") else int(batch_size)
+    if size < 1 or (max_length is not None and int(max_length) < 1):
+      raise UsageError("batch_size and max_length must be at least 1")
     self._name, self._template = pretrained, template
     self._size = size
     self._model = scoring.LanguageModel(pretrained, batch_size=size)
@@ -93,11 +107,11 @@ class MlitLM(LM):
 
   def generate_until(self, requests, disable_tqdm: bool = False) -> list[str]:
     tokenizer = self._model.tokenizer
-    asked, stops = [], []
+    asked = []
     for i, request in enumerate(requests):
       text, options = request.args
       until = options.get("until") or []
-      stops.append([until] if isinstance(until, str) else list(until))
+      until = [until] if isinstance(until, str) else until
       new = int(options.get("max_gen_toks", _DEFAULT_NEW_TOKENS))
       new = min(new, self.max_length - 1)
       ids = (
@@ -105,21 +119,25 @@ class MlitLM(LM):
       )
       sampled = options.get("do_sample", False)
       asked.append(
-          engine_lib.Request(
+          Request(
               f"{i}",
               # The end of a prompt that is too long counts, as in the harness.
               tuple(ids[-(self.max_length - new) :]),
               new,
               float(options.get("temperature", 1.0)) if sampled else 0.0,
               seed=i,
+              stop=tuple(filter(None, until)),
           )
       )
     answers = [""] * len(asked)
     for result in self._model.generate(asked, self._size):
-      text = tokenizer.decode(result.tokens)
-      ends = [text.find(s) for s in stops[int(result.id)] if s]
-      ends = [end for end in ends if end >= 0]
-      answers[int(result.id)] = text[: min(ends)] if ends else text
+      if result.failure:
+        text, _ = requests[int(result.id)].args
+        raise pairs.PairError(f"{text!r:.80}: {result.failure}")
+      answers[int(result.id)] = (
+          tokenizer.decode(result.tokens) if result.text is None
+          else result.text
+      )
     return answers
 
 
@@ -134,7 +152,19 @@ class _Prompt(str):
     return made
 
 
-if __name__ == "__main__":
+def main() -> int:
+  """`lm_eval`; what is wrong with our model or its arguments is one line."""
   from lm_eval.__main__ import cli_evaluate
 
-  sys.exit(cli_evaluate())
+  try:
+    cli_evaluate()
+  except Exception as e:
+    if not type(e).__module__.startswith("mlit_jax"):
+      raise
+    print(f"mlit: {' '.join(str(e).split())}", file=sys.stderr)
+    return 2 if isinstance(e, UsageError) else 1
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

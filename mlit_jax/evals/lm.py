@@ -3,7 +3,6 @@
 Axes: B batch, C contexts, T length, P scored tokens, V vocab.
 """
 
-import collections
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
@@ -17,26 +16,20 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mlit_jax import partitioning
 from mlit_jax.decoding.reading import START_ID
+from mlit_jax.evals import prefixes
+from mlit_jax.evals.prefixes import Group, Pair
 from mlit_jax.models import decoder, encoder_decoder
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.interchange.family import ModelConfig
 
-_SMALLEST = 16
-
-
-@dataclasses.dataclass(frozen=True)
-class Pair:
-  """A continuation to score, in tokens.
-
-  Attributes:
-    id: names it in results.
-    context: what is given; at least one token.
-    continuation: what is scored; both fit the model (pairs.truncate).
-  """
-
-  id: str
-  context: tuple[int, ...]
-  continuation: tuple[int, ...]
+_LEAST = 8  # tokens in a row, to which it is padded
+# Up to here rows are padded to powers of two, beyond to quarters of them: each
+# length is compiled once, which takes as long as some hundred rows of a model.
+_COARSE = 32
+_FEW = 32  # rows that are scored together, however few there are
+# Tokens of contexts that are kept at a time: of a model of 7 billion parameters
+# in bfloat16, 4 GB.
+_KEPT = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +61,9 @@ class _Batch(NamedTuple):
 class Scorer:
   """Scores with any parameters of one shape; they share its programs.
 
-  Pairs with one context share its computation: the context is read once into a
-  cache, and every continuation goes on from there. An encoder-decoder reads
-  the context in its encoder.
+  What contexts share at their beginning is read once into a cache, and every
+  pair goes on from there; an item's options, and items that differ in a word,
+  share most. An encoder-decoder reads the context in its encoder.
   """
 
   def __init__(
@@ -96,49 +89,50 @@ class Scorer:
     self._whole = jax.jit(self._score_whole)
     self._both = jax.jit(self._score_encoded)
     self._read = jax.jit(self._read_contexts, static_argnames="room")
+    self._join = jax.jit(
+        lambda caches: jax.tree.map(
+            lambda *parts: jnp.concatenate(parts, axis=1), *caches
+        )
+    )
     self._go_on = jax.jit(self._score_from_cache)
 
   def score(self, params: dict, pairs: Sequence[Pair]) -> Iterator[Score]:
     """Yields a score per pair, as batches finish (the longest first)."""
     params = jax.device_put(params, self._param_shardings)
+    size = min(self._size, max(_FEW, _power(len(pairs))))
+    size += -size % self._rows_per_device()
     if self._encodes:
       with partitioning.activation_rules(self._mesh):
-        yield from self._encoded(params, pairs)
+        yield from self._encoded(params, pairs, size)
       return
-    contexts = collections.defaultdict(list)
-    for pair in pairs:
-      contexts[pair.context].append(pair)
-    alone, shared = [], []
-    for context, group in contexts.items():
-      # What is saved must be more than what a cache costs.
-      worth = len(group) > 1 and len(context) > _SMALLEST // 2
-      (shared if worth else alone).extend(group)
+    groups = prefixes.groups(pairs)
+    alone = [group.pairs[0] for group in groups if not group.prefix]
     with partitioning.activation_rules(self._mesh):
-      yield from self._alone(params, alone)
-      yield from self._shared(params, shared, contexts)
+      yield from self._alone(params, alone, size)
+      yield from self._shared(params, [g for g in groups if g.prefix], size)
 
-  def _alone(self, params, pairs) -> Iterator[Score]:
+  def _alone(self, params, pairs, size: int) -> Iterator[Score]:
     order = sorted(
         pairs, key=lambda p: -(len(p.context) + len(p.continuation))
     )
-    for start in range(0, len(order), self._size):
-      rows = order[start : start + self._size]
+    for start in range(0, len(order), size):
+      rows = order[start : start + size]
       batch = self._batch(
           [(p.context, p.continuation, len(p.context) - 1) for p in rows],
-          self._size,
+          size,
       )
       yield from _scores(rows, *self._whole(params, **self._put(batch)))
 
-  def _encoded(self, params, pairs) -> Iterator[Score]:
+  def _encoded(self, params, pairs, size: int) -> Iterator[Score]:
     order = sorted(
         pairs, key=lambda p: (-len(p.context), -len(p.continuation))
     )
-    for start in range(0, len(order), self._size):
-      rows = order[start : start + self._size]
-      read = self._batch([(p.context, (), 0) for p in rows], self._size)
+    for start in range(0, len(order), size):
+      rows = order[start : start + size]
+      read = self._batch([(p.context, (), 0) for p in rows], size)
       # The start token, and of the continuation all but the last.
       said = self._batch(
-          [((START_ID,), p.continuation, 0) for p in rows], self._size
+          [((START_ID,), p.continuation, 0) for p in rows], size
       )
       put = self._put(read)
       yield from _scores(
@@ -148,51 +142,78 @@ class Scorer:
           ),
       )
 
-  def _shared(self, params, pairs, contexts) -> Iterator[Score]:
-    distinct = sorted({p.context for p in pairs}, key=lambda c: (-len(c), c))
-    while distinct:
-      taken, rows = [], []
-      while distinct and len(rows) + len(contexts[distinct[0]]) <= self._size:
-        owner = len(taken)
-        taken.append(distinct.pop(0))
-        rows += [(owner, p) for p in contexts[taken[-1]]]
-      if not taken:  # more continuations than a batch holds
-        yield from self._alone(params, contexts[distinct.pop(0)])
-        continue
-      yield from self._from_contexts(params, taken, rows)
+  def _shared(
+      self, params, groups: list[Group], size: int
+  ) -> Iterator[Score]:
+    """As many prefixes at a time as may be kept; the longest first."""
+    groups = sorted(groups, key=lambda g: (-len(g.prefix), g.prefix))
+    start = 0
+    while start < len(groups):
+      length = _bucket(len(groups[start].prefix))
+      room, end = 0, start
+      while end < len(groups):
+        rest = max(len(p) for p, _ in _rests(groups[end]))
+        further = max(room, _power(_bucket(rest)))
+        if end > start and (end + 1 - start) * (length + further) > _KEPT:
+          break
+        room, end = further, end + 1
+      yield from self._from_prefixes(
+          params, groups[start:end], length, room, size
+      )
+      start = end
 
-  def _from_contexts(self, params, contexts, rows) -> Iterator[Score]:
-    number = _bucket(len(contexts), 1)
-    number += -number % self._rows_per_device()
-    # The context's last token is read with the continuations: what it predicts
-    # is their first token.
-    read = self._batch([(c[:-1], (), 0) for c in contexts], number)
-    batch = self._batch(
-        [(p.context[-1:], p.continuation, 0) for _, p in rows], self._size
-    )
-    owners = np.zeros(self._size, np.int32)
-    starts = np.zeros(self._size, np.int32)
-    for row, (owner, pair) in enumerate(rows):
-      owners[row], starts[row] = owner, len(pair.context) - 1
-    put = self._put(read)
-    cache = self._read(
-        params, put["tokens"], put["segments"], room=batch.tokens.shape[1]
-    )
-    found = self._go_on(
-        params, cache, owners=owners, starts=starts, **self._put(batch)
-    )
-    yield from _scores([p for _, p in rows], *found)
+  def _from_prefixes(
+      self, params, groups: Sequence[Group], length: int, room: int,
+      num_rows: int,
+  ) -> Iterator[Score]:
+    size = min(num_rows, _power(len(groups)))
+    size += -size % self._rows_per_device()
+    caches = []
+    for start in range(0, len(groups), size):
+      taken = groups[start : start + size]
+      read = self._batch([(g.prefix, (), 0) for g in taken], size, length)
+      put = self._put(read)
+      caches.append(
+          self._read(params, put["tokens"], put["segments"], room=room)
+      )
+    # Few shapes: what is more than one is a power of two of them.
+    caches += [caches[-1]] * (_power(len(caches)) - len(caches))
+    cache = self._join(caches) if len(caches) > 1 else caches[0]
+    rows = [
+        (owner, len(group.prefix), rest, pair)
+        for owner, group in enumerate(groups)
+        for rest, pair in _rests(group)
+    ]
+    rows.sort(key=lambda row: (-len(row[2]), -len(row[3].continuation)))
+    for start in range(0, len(rows), num_rows):
+      taken = rows[start : start + num_rows]
+      batch = self._batch(
+          [
+              (pair.context[begin:], pair.continuation,
+               len(pair.context) - begin - 1)
+              for _, begin, _, pair in taken
+          ],
+          num_rows,
+      )
+      owners = np.zeros(num_rows, np.int32)
+      starts = np.zeros(num_rows, np.int32)
+      owners[: len(taken)] = [owner for owner, *_ in taken]
+      starts[: len(taken)] = [begin for _, begin, *_ in taken]
+      found = self._go_on(
+          params, cache, owners=owners, starts=starts, **self._put(batch)
+      )
+      yield from _scores([pair for *_, pair in taken], *found)
 
   def _rows_per_device(self) -> int:
-    return self._mesh.shape["data"] * self._mesh.shape["fsdp"]
+    return partitioning.batch_ways(self._mesh)
 
-  def _batch(self, rows, size: int) -> _Batch:
+  def _batch(self, rows, size: int, length: int = 0) -> _Batch:
     """Rows (read, predicted, place of the first prediction), padded."""
-    length = max(len(read) + max(len(after) - 1, 0) for read, after, _ in rows)
-    length = _bucket(length, _SMALLEST)
+    longest = max(len(read) + max(len(after) - 1, 0) for read, after, _ in rows)
+    length = length or _bucket(longest)
     if not self._encodes:
       length = min(length, self._config.max_length)
-    scored = _bucket(max(len(after) for _, after, _ in rows), 1)
+    scored = min(length, _bucket(max(len(after) for _, after, _ in rows)))
     tokens = np.zeros((size, length), np.int32)
     segments = np.zeros((size, length), np.int32)
     places = np.zeros((size, scored), np.int32)
@@ -276,7 +297,22 @@ def _scores(pairs: Sequence[Pair], logprobs, greedy) -> Iterator[Score]:
     )
 
 
-def _bucket(size: int, smallest: int) -> int:
-  while smallest < size:
-    smallest *= 2
-  return smallest
+def _rests(group: Group) -> Iterator[tuple[tuple[int, ...], Pair]]:
+  """What is read of each pair beside the prefix: all but the last token."""
+  begin = len(group.prefix)
+  for pair in group.pairs:
+    yield (*pair.context[begin:], *pair.continuation[:-1]), pair
+
+
+def _bucket(size: int) -> int:
+  """The length that a row is padded to: few of them, and close."""
+  power = _power(size)
+  step = power if power <= _COARSE else power // 4
+  return max(_LEAST, -(-size // step) * step)
+
+
+def _power(size: int) -> int:
+  power = 1
+  while power < size:
+    power *= 2
+  return power

@@ -3,9 +3,12 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
+from jax.sharding import Mesh
+
 from mlit_jax import partitioning
 from mlit_jax.data import tokenizers
-from mlit_jax.decoding import engine as engine_lib
+from mlit_jax.decoding.engine import Engine
+from mlit_jax.decoding.requests import Request, Result
 from mlit_jax.evals import lm, pairs
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.interchange import huggingface
@@ -19,30 +22,46 @@ class LanguageModel:
   Attributes:
     tokenizer: the model's.
     max_length: tokens that it reads at once.
+    config: its shape.
+    params: its weights.
+    mesh: where they are.
   """
 
-  def __init__(self, directory: str | os.PathLike, *, batch_size: int = 32):
+  def __init__(
+      self,
+      directory: str | os.PathLike,
+      *,
+      batch_size: int = 32,
+      params: dict | None = None,
+      mesh: Mesh | None = None,
+  ):
     """Loads the model.
 
     Args:
       directory: a model directory.
       batch_size: rows scored together.
+      params: the weights, if they have been read already.
+      mesh: where they are, or go to; default: rows over all devices.
 
     Raises:
       CheckpointError, TokenizerError: it cannot be used; names the file.
     """
-    mesh = partitioning.make_mesh()
+    mesh = mesh or partitioning.make_mesh()
     self.tokenizer = tokenizers.load(directory)
-    rows = huggingface.load_config(directory).vocab_size
+    self.config = huggingface.load_config(directory)
+    rows = self.config.vocab_size
     tokenizers.check_vocabulary(self.tokenizer, rows, directory)
-    self.config, self._params = huggingface.load(directory, mesh)
+    if params is None:
+      _, params = huggingface.load(directory, mesh)
+    self.params = params
     self._encodes = isinstance(self.config, EncoderDecoderConfig)
     # An encoder-decoder has no limit; the harness has this one.
     self.max_length = _ENCODED if self._encodes else self.config.max_length
-    self._mesh = mesh
-    ways = mesh.shape["data"] * mesh.shape["fsdp"]
+    self.mesh = mesh
+    # An engine compiles its programs once.
+    self._engines: dict[tuple[tuple[int, ...], int], Engine] = {}
     self._scorer = lm.Scorer(
-        self.config, mesh, batch_size=batch_size + -batch_size % ways
+        self.config, mesh, batch_size=self._rows(batch_size)
     )
 
   def score(
@@ -70,7 +89,7 @@ class LanguageModel:
         asked.append(self._pair(str(i), *row, truncate))
       except pairs.PairError as e:
         found[i] = str(e)
-    for score in self._scorer.score(self._params, asked):
+    for score in self._scorer.score(self.params, asked):
       found[int(score.id)] = score
     return found
 
@@ -95,7 +114,7 @@ class LanguageModel:
     ]
     totals = [0.0] * len(texts)
     # The same id comes once per window.
-    for score in self._scorer.score(self._params, asked):
+    for score in self._scorer.score(self.params, asked):
       totals[int(score.id)] += score.logprob
     return totals
 
@@ -105,14 +124,33 @@ class LanguageModel:
     return [*ids, self.tokenizer.eos_id] if self._encodes else ids
 
   def generate(
-      self, requests: Sequence[engine_lib.Request], batch_size: int
-  ) -> Iterator[engine_lib.Result]:
-    """Yields an answer per request, as batches finish."""
-    engine = engine_lib.Engine(
-        self.config, self._mesh, eos_id=self.tokenizer.eos_id,
-        batch_size=batch_size,
+      self,
+      requests: Sequence[Request],
+      batch_size: int,
+      end_ids: tuple[int, ...] = (),
+  ) -> Iterator[Result]:
+    """Yields an answer per request, as they finish.
+
+    Args:
+      requests: prompts in ids.
+      batch_size: prompts decoded together.
+      end_ids: what ends an answer; default: the tokenizer's end token.
+    """
+    end = end_ids or (self.tokenizer.eos_id,)
+    if (end, batch_size) not in self._engines:
+      self._engines[end, batch_size] = Engine(
+          self.config, self.mesh, end_ids=end,
+          num_slots=self._rows(batch_size),
+      )
+    return self._engines[end, batch_size].generate(
+        self.params, requests,
+        text=lambda: tokenizers.StreamDecoder(self.tokenizer),
     )
-    return engine.generate(self._params, requests)
+
+  def _rows(self, batch_size: int) -> int:
+    """As many, or a few more, so that they divide over the mesh."""
+    ways = partitioning.batch_ways(self.mesh)
+    return batch_size + -batch_size % ways
 
   def _pair(self, id_, context, continuation, truncate: bool) -> lm.Pair:
     if self._encodes:

@@ -97,12 +97,14 @@ def read_answers(
     messages = []
     for asked_turn, turn in zip(question.messages, turns, strict=True):
       messages += [asked_turn, records.Message("assistant", turn)]
+    tokens = row["choices"][0].get("num_tokens", 0)
+    if not isinstance(tokens, int):
+      raise records.RecordError(f"{where}: 'num_tokens' must be a whole number")
     model = row.get("model_id", row.get("model-id", pathlib.Path(path).stem))
     found.append(
         records.Response(
             question.id, question.lang, str(model), turns[-1], "stop",
-            int(row["choices"][0].get("num_tokens", 0)),
-            messages=tuple(messages[:-1]),
+            tokens, messages=tuple(messages[:-1]),
         )
     )
   return found
@@ -318,6 +320,9 @@ def _rows(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
     where = f"{path}:{number}"
     try:
       row = json.loads(line)
+      json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+      raise records.RecordError(f"{where}: a lone surrogate") from None
     except (ValueError, RecursionError):
       raise records.RecordError(f"{where}: not JSON") from None
     if not isinstance(row, dict):

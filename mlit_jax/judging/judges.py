@@ -12,6 +12,8 @@ from mlit_jax import records
 
 # Failures that only the judge can see; the others show in the reply's text.
 JUDGE_FAILURES = ("refused", "transport")
+# The usage of a request that a provider did not take.
+UNPAID = {"input": 0, "output": 0}
 
 
 class JudgeError(RuntimeError):

@@ -94,7 +94,7 @@ class OpenAIChat:
       body = json.loads(content)
       found = reply_of(body)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-      raise pacing.Retry("a response that is not whole") from None
+      raise pacing.Retry("a response that is not whole", paid=True) from None
     return judges.Reply(
         **{**found, "text": keys.hide(found["text"], [self.key])}
     )
@@ -105,11 +105,16 @@ def check_url(url: str) -> None:
   try:
     parts = urllib.parse.urlsplit(url)
     sound = parts.scheme in ("http", "https") and parts.hostname
+    sound = sound and parts.port != 0  # ValueError for none that exists
   except ValueError:
     sound = False
   if not sound:
-    raise UsageError(f"{url!r} is no address; it begins with http(s)://")
-  if parts.username or parts.password or parts.query:
+    # Without what may be a password or a key.
+    shown = url.partition("?")[0].partition("#")[0].rpartition("@")[2]
+    raise UsageError(
+        f"{shown!r} is no address; one is like http(s)://HOST:PORT/v1"
+    )
+  if parts.username or parts.password or parts.query or parts.fragment:
     # The address stands in every judgment.
     raise UsageError(
         f"the address of {parts.hostname} holds more than an address; give the"

@@ -17,11 +17,14 @@ class Retry(Exception):
 
   Attributes:
     after: seconds the provider asked to wait, or None.
+    paid: whether there was a reply, of which too little came.
   """
 
-  def __init__(self, reason: str, after: float | None = None):
+  def __init__(
+      self, reason: str, after: float | None = None, *, paid: bool = False
+  ):
     super().__init__(reason)
-    self.after = after
+    self.after, self.paid = after, paid
 
 
 class Rejected(Exception):

@@ -25,6 +25,11 @@ _LABEL = r"(?:[^\W\d][^\d:：]*[:：][\s*_]*)?"
 _THINKING = re.compile(r"\A\s*<(think|thinking)>.*?(</\1>|\Z)", re.DOTALL)
 # A line of a prompt with one of these is a mark, not a sentence.
 _MARK = re.compile(r"[\[\]<>#=|*]")
+# Where a prompt shows something; and what makes a piece of its line a mark.
+_PLACE, _NAME = re.compile(r"\$?\{\w+\}"), re.compile(r"\w")
+_BRACKETED = re.compile(
+    r"(?:(?<!\[)\[[^\[\]]*\w[^\[\]]*\](?!\])|<[^<>]*\w[^<>]*>)\s*[:：]?"
+)
 _DISARMED = str.maketrans("[]<>#=|*", "()‹›＃＝¦＊")
 
 
@@ -123,11 +128,20 @@ def two_numbers(low: float, high: float) -> Form:
 def marks(template: str) -> list[re.Pattern]:
   """Finds the marks of a prompt: its lines of nothing but markup and a name.
 
-  They are found whatever their case and spacing.
+  What stands beside a place (`[A]: {answer_a}`) is such a line, too, if it has
+  a name, and so is a name in brackets in it. They are found whatever their case
+  and spacing.
   """
-  found = []
+  lines = []
   for line in template.splitlines():
-    line = line.strip()
+    parts = _PLACE.split(line)
+    if len(parts) == 1:
+      lines.append(line)
+      continue
+    for part in filter(_NAME.search, parts):
+      lines += [part, *_BRACKETED.findall(part)]
+  found = []
+  for line in map(str.strip, lines):
     if _MARK.search(line) and "{" not in line and len(line) <= 80:
       pieces = re.findall(r"\w+|[^\w\s]", line)
       found.append(

@@ -182,6 +182,14 @@ class Theirs:
           " file in FastChat's format"
       )
     system, user = self._entries[entry]
+    places = {_ALIASES.get(p, p) for p in _PLACE.findall(system + user)}
+    sides = ("answer_a", "answer_b") if kind.paired else ("answer",)
+    for side in sides:
+      if not places & {side, f"{side}_{kind.turn}"}:
+        raise UsageError(
+            f"{self._path}: the prompt for {kind.name} does not show the answer"
+            f" to judge; put {{{side}}} into it"
+        )
     digest = hashlib.sha256(f"{system}\0{user}".encode()).hexdigest()[:8]
     plain = "" if "[[" in system + user else PLAIN
     name = f"{self._path.name}:{entry + ':' if entry else ''}{digest}{plain}"

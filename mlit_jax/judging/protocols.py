@@ -99,6 +99,17 @@ PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
 SIDE_BY_SIDE = PROTOCOLS["side_by_side"]
 
 
+def for_people(protocol: Protocol) -> Protocol:
+  """A protocol as people follow it.
+
+  Their rating may be 0, for an answer in the wrong language or one that cannot
+  be read (Chen et al., 2024, Fig. 6); a judge's is by the language gate.
+  """
+  if protocol.name != "rating":
+    return protocol
+  return dataclasses.replace(protocol, form=parsing.number(0, 3))
+
+
 @dataclasses.dataclass(frozen=True)
 class Question:
   """A request, and what is needed to ask again and to keep the reply."""
@@ -258,7 +269,10 @@ def reparse(judgments: Iterable[records.Judgment]) -> list[records.Judgment]:
       )
     if j.failure not in judges.JUDGE_FAILURES:
       fields = {"verdict": "", "score": None, "scores": {}, "failure": ""}
-      fields |= PROTOCOLS[j.protocol].read(
+      found = PROTOCOLS[j.protocol]
+      if j.judge.startswith("human:"):
+        found = for_people(found)
+      fields |= found.read(
           j.raw, j.order, j.finish_reason, j.prompt.endswith(prompt_files.PLAIN)
       )
       j = dataclasses.replace(j, **fields)

@@ -44,7 +44,16 @@ class RecordedJudge:
   def _reply(self, request: judges.Request) -> judges.Reply:
     key = _key(request, (*request.systems, "")[:2])
     if key not in self._found:
-      raise judges.JudgeError(f"{self._path}: no judgment of {_words(key)}")
+      hint = ""
+      other = (*key[:3], key[3][::-1], *key[4:])
+      if other in self._found:
+        hint = (
+            "; it has the other order alone (`mlit annotate make --both_orders`"
+            " has people asked in both)"
+        )
+      raise judges.JudgeError(
+          f"{self._path}: no judgment of {_words(key)}{hint}"
+      )
     judgment = self._found[key]
     failure = judgment.failure
     return judges.Reply(

@@ -220,7 +220,7 @@ class _Run:
     if self._error is not None:
       raise self._error
     if self._journal is not None:
-      self._journal.unlink()
+      self._journal.unlink(missing_ok=True)
 
   @contextlib.contextmanager
   def _journal_file(self) -> Iterator[Callable[[str, str], None]]:
@@ -235,6 +235,8 @@ class _Run:
   async def _work(self, worker, ask, questions, total, journal) -> None:
     await asyncio.sleep(worker * _APART)
     for key, request in questions:
+      if key in self._store:
+        continue  # another run, of this command or the like, has asked
       try:
         reply = await self._one(ask, key, request, journal)
       except judges.JudgeError as e:
@@ -279,7 +281,7 @@ class _Run:
       await self._requests_pace.wait(1)
       await self._tokens_pace.wait(announced)
       reserved = await self.budget.reserve(most)
-      # Where nobody says what an attempt cost, it may have cost everything.
+      # Where nobody says what a reply cost, it may have cost everything.
       usage = {}
       journal("?", key)
       self.sent += 1
@@ -287,7 +289,7 @@ class _Run:
       try:
         async with asyncio.timeout(self._limits.timeout):
           reply = await ask(request)
-        usage = reply.usage or {"input": pacing.estimate(request)}
+        usage = {**most, **reply.usage}
         await self._keep(key, reply, announced)
         return reply
       except TimeoutError:
@@ -295,6 +297,7 @@ class _Run:
         usage = most
       except pacing.Retry as e:
         reason, after = str(e), e.after
+        usage = most if e.paid else {}
       except pacing.Rejected as e:
         return judges.Reply(str(e), "transport")
       finally:

@@ -43,6 +43,14 @@ class Spec:
   def is_language_model(self) -> bool:
     return self.kind in ("openai", "gemini", "local")
 
+  @property
+  def on_vertex(self) -> bool:
+    """Whether the model is asked through Vertex AI."""
+    return (
+        self.kind == "gemini" and bool(self.address)
+        and "://" not in self.address
+    )
+
 
 def parse(text: str) -> Spec:
   """Takes a specification apart.
@@ -66,8 +74,8 @@ def parse(text: str) -> Spec:
       openai_chat.check_url(address)
     elif address and address.count("/") != 1:
       raise UsageError(f"{text!r}: expected gemini:MODEL@PROJECT/LOCATION")
-    if not name:
-      raise UsageError(f"{text!r} names no model")
+    if not name or name == address:
+      raise UsageError(f"{text!r} names no model: {kind}:MODEL@URL")
   return Spec(text, kind, name, address)
 
 
@@ -92,7 +100,7 @@ def make_vendor(
     UsageError: there is no key where one is needed.
   """
   module = gemini if spec.kind == "gemini" else openai_chat
-  vertex = spec.kind == "gemini" and spec.address and "://" not in spec.address
+  vertex = spec.on_vertex
   key = "" if vertex else keys.read(module.KEY_NAMES, key_file)
   # A server of one's own may need none.
   if need_key and not key and not vertex and (

@@ -4,12 +4,16 @@ Axes: B batch, T query length, S key length, N query heads, K key/value heads,
 G = N/K, H head dim.
 """
 
+import flax.linen as nn
+import jax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from mlit_jax import partitioning
 from mlit_jax.models import attention_kernels, attention_paths, attention_xla
 from mlit_jax.models.attention_xla import Bias, Rule, Tokens
 
-PATHS = ("plain", "blockwise", *attention_paths.KERNELS.values())
+PATHS = (*attention_xla.PATHS, *attention_paths.KERNELS.values())
 
 
 def attend(
@@ -51,8 +55,8 @@ def attend(
       one not shorter than the row is none.
     softcap: c of c * tanh(x / c) (Gemma 2), or None.
     bias: from positions of a block's queries and keys to what is added to
-      their scores (ALiBi, T5's buckets). It may close over arrays, and
-      gradients reach them, but must not call a flax module.
+      their scores (ALiBi, T5's buckets). Arrays that it needs, and gradients
+      shall reach, are arguments of a `jax.tree_util.Partial`.
     scale: of the scores.
     path: one of PATHS, or "auto": what `attention_paths.choose` says
       (docs/attention.md).
@@ -68,14 +72,15 @@ def attend(
   case = attention_paths.Case(
       query.shape[1], key.shape[1], query.shape[3], query.dtype.name, causal,
       query_segments is not None, _kind(window, window_values),
-      softcap is not None, bias is not None,
+      softcap is not None, bias is not None, partitioning.parts("length"),
+      partitioning.parts("batch"),
   )
   device = attention_paths.current_device()
   if path == "auto":
     path, _ = attention_paths.choose(case, device)
   elif path not in PATHS:
     raise ValueError(f"no attention path {path!r}; there are {PATHS}")
-  elif path not in ("plain", "blockwise") and (
+  elif path not in attention_xla.PATHS and (
       reason := attention_paths.refusal(path, case, device)
   ):
     raise ValueError(f"attention path {path!r} cannot do this: {reason}")
@@ -94,11 +99,32 @@ def attend(
   batch, length, heads, head_dim = query.shape
   groups = heads // key.shape[2]
   grouped = query.reshape(batch, length, -1, groups, head_dim) * scale
-  run = attention_xla.plain if path == "plain" else attention_xla.blockwise
-  mixed = run(
-      grouped, key, value, queries, keys, window, Rule(causal, softcap, bias)
-  )
+  run = attention_xla.PATHS[path]
+  arrays = grouped, key, value, queries, keys, window
+  if case.parts > 1:
+    mixed = _on_each_part(run, arrays, bias, causal, softcap)
+  else:
+    mixed = run(*arrays, Rule(causal, softcap, bias))
   return mixed.reshape(query.shape)
+
+
+def _on_each_part(run, arrays, bias, causal, softcap):
+  """Where a mesh cuts rows, each device's own queries over all keys.
+
+  Left to the compiler, every device would do every block of queries.
+  """
+  axis, = nn.logical_to_mesh_axes(("length",))
+  cut, whole = PartitionSpec(None, axis), PartitionSpec()
+  if not isinstance(bias, jax.tree_util.Partial) and bias is not None:
+    bias = jax.tree_util.Partial(bias)
+
+  def one(bias, *arrays):
+    return run(*arrays, Rule(causal, softcap, bias))
+
+  return jax.shard_map(
+      one, in_specs=(whole, cut, whole, whole, cut, whole, whole),
+      out_specs=cut, axis_names={axis}, check_vma=False,
+  )(bias, *arrays)
 
 
 def _kind(window, values):

@@ -11,7 +11,7 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from mlit_jax import partitioning
@@ -104,11 +104,11 @@ def splash(
   which = 0
   if traced:
     which = jnp.argmax(jnp.asarray(values) == window)
-  run = functools.partial(
-      _splash_shard, causal=causal, windows=values, softcap=softcap,
+  make = functools.partial(
+      _splash, causal=causal, windows=values, softcap=softcap,
       interpret=interpret,
   )
-  mixed = _over_mesh(run, arrays, segments, jnp.asarray(which))
+  mixed = _over_mesh(make, arrays, segments, jnp.asarray(which))
   mixed = jnp.swapaxes(mixed, 1, 2)[:, :length]
   if segments[0] is not None:
     mixed = jnp.where(sees_any[..., None, None], mixed, 0)
@@ -121,59 +121,89 @@ def _padded(x, axis, **how):
   return jnp.pad(x, fill, **how)
 
 
-def _splash_shard(
-    query, key, value, query_segments, key_segments, which, *, causal, windows,
-    softcap, interpret
+def _splash(
+    length, key_length, heads, parts, *, causal, windows, softcap, interpret
 ):
-  """Splash over the rows and heads [B N T H] of one device."""
+  """A kernel for every window.
+
+  Args:
+    length, key_length: of the whole rows.
+    heads: of one device.
+    parts: devices that share out the queries of a row.
+    causal, windows, softcap, interpret: as of `splash`.
+  """
   # Here, because it takes a second to import.
   from jax.experimental.pallas.ops.tpu import splash_attention as lib
 
-  heads, length = query.shape[1:3]
-  q = next(n for n in _SPLASH_BLOCKS if not length % n)
-  kv = next(n for n in _SPLASH_BLOCKS if not key.shape[2] % n)
+  q = next(n for n in _SPLASH_BLOCKS if not length // parts % n)
+  kv = next(n for n in _SPLASH_BLOCKS if not key_length % n)
   sizes = lib.BlockSizes(
       block_q=q, block_kv=kv, block_kv_compute=kv,
       block_q_dkv=q, block_kv_dkv=kv, block_kv_dkv_compute=kv,
       block_q_dq=q, block_kv_dq=kv,
   )
-  segments = None
-  if query_segments is not None:
-    segments = lib.SegmentIds(query_segments, key_segments)
 
-  def branch(window):
-    shape = length, key.shape[2]
+  def kernel(window):
+    shape = length, key_length
     if not causal:
       mask = lib.FullMask(shape)
     elif window is None or window >= length:
       mask = lib.CausalMask(shape)
     else:
       mask = lib.LocalMask(shape, (window - 1, 0), 0)
-    kernel = lib.make_splash_mha(
+    return lib.make_splash_mha(
         mask=lib.MultiHeadMask([mask] * heads), block_sizes=sizes,
-        head_shards=1, q_seq_shards=1, attn_logits_soft_cap=softcap,
+        head_shards=1, q_seq_shards=parts, attn_logits_soft_cap=softcap,
         residual_checkpoint_name=CONTEXT, interpret=interpret,
     )
-    return jax.vmap(kernel)
 
-  branches = [branch(window) for window in windows]
-  return jax.lax.switch(which, branches, query, key, value, segments)
+  return [kernel(window) for window in windows]
 
 
-def _over_mesh(run, arrays, segments, which):
-  """Runs on each device's part; the compiler cannot cut a kernel by itself."""
+def _splash_shard(kernels, query, key, value, queries, keys, which):
+  """Splash over the rows, heads and queries [B N T H] of one device."""
+  # Here, because it takes a second to import.
+  from jax.experimental.pallas.ops.tpu import splash_attention as lib
+
+  segments = None if queries is None else lib.SegmentIds(queries, keys)
+  return jax.lax.switch(
+      which, [jax.vmap(kernel) for kernel in kernels], query, key, value,
+      segments,
+  )
+
+
+def _over_mesh(make, arrays, segments, which):
+  """Runs on each device's part; the compiler cannot cut a kernel by itself.
+
+  A device has rows, heads and queries of its own, and of these rows and heads
+  all keys: they are put together where the mesh cuts rows.
+  """
+  query, key, _ = arrays
+  lengths = query.shape[2], key.shape[2]
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty:
-    return run(*arrays, *segments, which)
-  query, key, _ = arrays
-  rows, heads = nn.logical_to_mesh_axes(("batch", "heads"))
+    kernels = make(*lengths, query.shape[1], 1)
+    return _splash_shard(kernels, *arrays, *segments, which)
+  rows, heads, length = nn.logical_to_mesh_axes(("batch", "heads", "length"))
   kv_heads, = nn.logical_to_mesh_axes(("kv_heads",))
   if query.shape[0] % partitioning.parts("batch"):
     rows = None
   if heads != kv_heads or key.shape[1] % partitioning.parts("kv_heads"):
     heads = None
-  spec, row = PartitionSpec(rows, heads), PartitionSpec(rows)
+  ways = 1 if heads is None else partitioning.parts("heads")
+  kernels = make(
+      *lengths, query.shape[1] // ways, partitioning.parts("length")
+  )
+  # A device's masks: those of its queries, alike for its heads.
+  masks = NamedSharding(mesh, PartitionSpec(None, length))
+  cut = PartitionSpec(rows, heads, length)
+  whole = PartitionSpec(rows, heads)
   return jax.shard_map(
-      run, in_specs=(spec, spec, spec, row, row, PartitionSpec()),
-      out_specs=spec, check_vma=False,
-  )(*arrays, *segments, which)
+      _splash_shard,
+      in_specs=(
+          [kernel.manual_sharding_spec(masks) for kernel in kernels],
+          cut, whole, whole, PartitionSpec(rows, length), PartitionSpec(rows),
+          PartitionSpec(),
+      ),
+      out_specs=cut, check_vma=False,
+  )(kernels, *arrays, *segments, which)

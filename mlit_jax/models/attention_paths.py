@@ -27,6 +27,8 @@ class Case:
       values known) or "traced".
     softcap: whether scores are capped.
     bias: whether a bias is added to the scores.
+    parts: into how many parts the mesh cuts the queries of a row.
+    batch_parts: into how many it cuts the rows of a batch.
   """
 
   length: int
@@ -38,6 +40,8 @@ class Case:
   window: str = "none"
   softcap: bool = False
   bias: bool = False
+  parts: int = 1
+  batch_parts: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,12 +91,19 @@ def _splash_refusal(case, device):
     return "splash wants to know the windows beforehand"
   if case.dtype not in ("bfloat16", "float32"):
     return f"splash does not compute in {case.dtype}"
+  if case.parts > 1 and case.length % (case.parts * TILE):
+    return (
+        f"a device's part of a row, cut into {case.parts}, is no multiple of"
+        f" {TILE}"
+    )
   return None
 
 
 def _cudnn_refusal(case, device):
   if device.capability < 8:
     return "cuDNN's fused attention wants compute capability 8.0"
+  if case.parts > 1:
+    return "cuDNN divides rows and heads, not the places of a row"
   if case.softcap:
     return "cuDNN caps no scores"
   if case.dtype not in ("bfloat16", "float16"):
@@ -116,7 +127,8 @@ def choose(case: Case, device: Device) -> tuple[str, str]:
 
   A kernel wherever it can; else plain attention for a few queries (decoding),
   or where a head's scores are no more than one block of the blockwise path,
-  which would then do the same in more steps; else blockwise.
+  which would then do the same in more steps; else blockwise, on a CPU that has
+  all rows one row after another.
   """
   kernel = KERNELS.get(device.platform)
   if kernel is None:
@@ -129,6 +141,8 @@ def choose(case: Case, device: Device) -> tuple[str, str]:
     return "plain", f"{reason}; a few queries"
   if case.length * case.key_length <= BLOCK**2:
     return "plain", f"{reason}; the scores are one block at most"
+  if device.platform == "cpu" and case.batch_parts == case.parts == 1:
+    return "rows", reason
   return "blockwise", reason
 
 
@@ -223,10 +237,16 @@ path of packed training rows of 2,048 tokens in bfloat16:
   that causal attention to a cache longer than the queries goes another way. On
   a mesh, splash runs on each device's rows and heads through `shard_map`; cuDNN
   divides itself.
+- Where a mesh cuts rows (`sequence`, docs/plan.md), a device has its own
+  queries and puts the keys of their rows together, in `shard_map`: splash with
+  the masks of these queries, if a device's part is a multiple of {tile} tokens;
+  else, and on GPUs, blockwise or plain.
 - **blockwise** computes {block} queries by {block} keys at a time in XLA's
   operations, exactly, with every feature, and once more in the backward pass.
   Memory is linear in the length in both. Blocks that no row of the batch sees
   are skipped.
+- **rows** is the blockwise path of one row after another, on CPUs: a block's
+  scores stay in the cache, and a row skips what it does not see itself.
 - **plain** holds all scores. It is taken where a head's scores are no more than
   {block} × {block}, one block of the blockwise path, which would do the same
   in more steps; and for up to {few} queries against a cache, whose scores take

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
+from mlit_jax.models import precision
+
 BLOCK = 256  # queries and keys of a block
 CONTEXT = "attention_context"  # what remat policies may save: models/remat.py
 _HIDDEN = -1e30  # score of a key that is not visible
@@ -68,9 +70,10 @@ def visible(
 
 
 def _products(query, key):
-  """[B K G t s] in float32, of scaled queries [B t K G H]."""
+  """[B K G t s] in float32 at least, of scaled queries [B t K G H]."""
   return jnp.einsum(
-      "BTKGH,BSKH->BKGTS", query, key, preferred_element_type=jnp.float32
+      "BTKGH,BSKH->BKGTS", query, key,
+      preferred_element_type=precision.wide(query.dtype),
   )
 
 
@@ -124,6 +127,9 @@ def blockwise(
   2021); backwards, each block's scores are computed once more (Dao et al.
   2022). Blocks that no row of the batch sees are skipped.
   """
+  # flax's scan over layers computes what depends on no layer once, before it:
+  # here the masks of all blocks, in memory. So they depend on the query.
+  query, queries = jax.lax.optimization_barrier((query, queries))
   batch, length = query.shape[:2]
   t, s = min(BLOCK, length), min(BLOCK, key.shape[1])
   if (length % t or key.shape[1] % s) and queries.segments is None:
@@ -141,6 +147,31 @@ def blockwise(
   return jnp.moveaxis(mixed, 0, 1).reshape(batch, -1, *query.shape[2:])[
       :, :length
   ]
+
+
+def row_by_row(
+    query: Float[Array, "B T K G H"],
+    key: Float[Array, "B S K H"],
+    value: Float[Array, "B S K H"],
+    queries: Tokens,
+    keys: Tokens,
+    window: int | Int[Array, ""] | None,
+    rule: Rule,
+) -> Float[Array, "B T K G H"]:
+  """`blockwise` of one row after another.
+
+  A block's scores then stay in a CPU's cache, and each row skips the blocks
+  that it does not see.
+  """
+
+  def one(row):
+    query, key, value, queries, keys = jax.tree.map(lambda x: x[None], row)
+    return blockwise(query, key, value, queries, keys, window, rule)[0]
+
+  return jax.lax.map(one, (query, key, value, queries, keys))
+
+
+PATHS = {"plain": plain, "blockwise": blockwise, "rows": row_by_row}
 
 
 def _blocks(x, size, **pad):
@@ -227,6 +258,7 @@ def _attend_blocks(rule, query, key, value, trained, rest):
 
 def _attend_forward(rule, query, key, value, trained, rest):
   queries, keys, window, fixed, visits = rest
+  wide = precision.wide(query.dtype)
 
   def query_block(_, xs):
     q, tokens, visited = xs
@@ -244,7 +276,7 @@ def _attend_forward(rule, query, key, value, trained, rest):
         shrink = jnp.exp(highest - new)
         mixed = mixed * shrink[..., None] + jnp.einsum(
             "BKGTS,BSKH->BKGTH", weights.astype(v.dtype), v,
-            preferred_element_type=jnp.float32,
+            preferred_element_type=wide,
         )
         return new, total * shrink + jnp.sum(weights, axis=-1), mixed
 
@@ -253,9 +285,9 @@ def _attend_forward(rule, query, key, value, trained, rest):
     batch, t, k_heads, groups, head_dim = q.shape
     shape = batch, k_heads, groups, t
     start = (
-        jnp.full(shape, _LOWEST, jnp.float32),
-        jnp.zeros(shape, jnp.float32),
-        jnp.zeros((*shape, head_dim), jnp.float32),
+        jnp.full(shape, _LOWEST, wide),
+        jnp.zeros(shape, wide),
+        jnp.zeros((*shape, head_dim), wide),
     )
     (highest, total, mixed), _ = jax.lax.scan(
         key_block, start, (key, value, keys, visited)
@@ -276,7 +308,7 @@ def _attend_forward(rule, query, key, value, trained, rest):
 def _attend_backward(rule, residuals, d_mixed):
   query, key, value, trained, rest, mixed, log_total = residuals
   queries, keys, window, fixed, visits = rest
-  wide = jnp.float32
+  wide = precision.wide(query.dtype)
 
   def query_block(carry, xs):
     d_keys, d_values, d_trained = carry

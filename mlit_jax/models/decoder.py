@@ -4,20 +4,31 @@ Axes: B batch, T length, P places with logits, S cache length, L layers, D
 embed, V vocab.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
-from mlit_jax.models import low_rank
+from mlit_jax import partitioning
+from mlit_jax.models import dropout, kv_cache, low_rank, precision
 from mlit_jax.models import positions as positions_lib
 from mlit_jax.models import remat as remat_lib
 from mlit_jax.models.config import DecoderConfig
-from mlit_jax.models.layers import MLP, Attention, KVCache, Rows, norm
+from mlit_jax.models.kv_cache import KVCache
+from mlit_jax.models.layers import MLP, Attention, Rows, norm
+from mlit_jax.models.linear_map import linear_map
 from mlit_jax.models.moe import MixtureOfExperts
 
 _UNROLLED_LAYERS = 4
+# Of all layers, or of each.
+Cache = KVCache | tuple[KVCache, ...]
+# Collection of what enters the first block ("embedded") and leaves each
+# ("blocks/block", [L, B, T, D]); kept where a call makes it mutable.
+STATES = "states"
 
 
 class Block(nn.Module):
@@ -42,6 +53,7 @@ class Block(nn.Module):
       mapped = norm(c, "mlp_post_norm")(mapped)
     x = x + mapped
     x = nn.with_logical_constraint(x, ("batch", "length", "embed"))
+    self.sow(STATES, "block", x)
     return (x, cache), None
 
 
@@ -52,11 +64,16 @@ class Decoder(nn.Module):
     config: its shape.
     dtype: of activations; parameters are float32.
     remat: what blocks keep for the backward pass, by name (models/remat.py).
+    stacked: whether blocks' parameters are stacked, for a scan over them. If
+      not, they are block_0, block_1 and so on (`unstack`), and so is the cache
+      (`init_caches`): a token's step then copies no layer's weights or cache
+      out of a stack. Remat needs a scan.
   """
 
   config: DecoderConfig
   dtype: jax.typing.DTypeLike = jnp.float32
   remat: str = "none"
+  stacked: bool = True
 
   def setup(self):
     c = self.config
@@ -69,11 +86,15 @@ class Decoder(nn.Module):
       self._head = self.param("head", init, shape, jnp.float32)
     if c.embedding_norm:
       self._embedding_norm = norm(c, "embedding_norm")
+    self._final_norm = norm(c, "final_norm")
+    if not self.stacked:
+      self._blocks = [Block(c, name=_block(i)) for i in range(c.num_layers)]
+      return
     unrolled = self.remat == "none" and c.num_layers <= _UNROLLED_LAYERS
     blocks = nn.scan(
         remat_lib.remat(Block, self.remat),
-        variable_axes={"params": 0, low_rank.COLLECTION: 0},
-        split_rngs={"params": True, low_rank.DROPOUT: True},
+        variable_axes={"params": 0, low_rank.COLLECTION: 0, STATES: 0},
+        split_rngs={"params": True, dropout.STREAM: True},
         in_axes=(0, nn.broadcast),
         length=c.num_layers,
         # Few layers: the loop would cost more than it saves in compiling.
@@ -81,16 +102,15 @@ class Decoder(nn.Module):
         metadata_params={nn.PARTITION_NAME: "layers"},
     )
     self._blocks = blocks(c, name="blocks")
-    self._final_norm = norm(c, "final_norm")
 
   def __call__(
       self,
       tokens: Int[Array, "B T"],
       positions: Int[Array, "B T"],
       segment_ids: Int[Array, "B T"] | None = None,
-      cache: KVCache | None = None,
+      cache: Cache | None = None,
       logit_positions: Int[Array, "B P"] | None = None,
-  ) -> tuple[Float[Array, "B P V"], KVCache | None]:
+  ) -> tuple[Float[Array, "B P V"], Cache | None]:
     """Logits of the next token, at every position or at some.
 
     Args:
@@ -119,22 +139,28 @@ class Decoder(nn.Module):
       tokens: Int[Array, "B T"],
       positions: Int[Array, "B T"],
       segment_ids: Int[Array, "B T"] | None = None,
-      cache: KVCache | None = None,
-  ) -> tuple[Float[Array, "B T D"], KVCache | None]:
+      cache: Cache | None = None,
+  ) -> tuple[Float[Array, "B T D"], Cache | None]:
     """What the head reads, after the final norm; arguments as of a call."""
     c = self.config
-    x = jnp.take(self._embedding, tokens, axis=0).astype(self.dtype)
+    x = partitioning.look_up(self._embedding, tokens, self.dtype)
     if c.embedding_scale:
       x = x * jnp.asarray(c.embed_dim**0.5, self.dtype)
-    x = nn.with_logical_constraint(x, ("batch", "length", "embed"))
     if c.embedding_norm:
       x = self._embedding_norm(x)
+    self.sow(STATES, "embedded", x)
 
     lengths = None
     if c.rope_scaling is not None and c.rope_scaling.kind == "dynamic":
       lengths = positions_lib.sequence_lengths(positions, segment_ids)
     rows = Rows(positions, segment_ids, lengths)
     windowed = c.windowed_layers
+    if not self.stacked:
+      caches = [None] * c.num_layers if cache is None else list(cache)
+      for i, block in enumerate(self._blocks):
+        layer = None, None if windowed is None else windowed[i]
+        (x, caches[i]), _ = block((x, caches[i]), layer, rows)
+      return self._final_norm(x), None if cache is None else tuple(caches)
     if windowed is not None:
       windowed = jnp.asarray(np.asarray(windowed))
     layers = jnp.arange(c.num_layers), windowed
@@ -145,9 +171,9 @@ class Decoder(nn.Module):
     """Logits of the next token in float32, from what `hidden` returned."""
     c = self.config
     kernel = self.head_kernel().astype(hidden.dtype)
-    logits = jnp.einsum("BTD,VD->BTV", hidden, kernel)
+    logits = linear_map("BTD,VD->BTV", hidden, kernel)
     logits = nn.with_logical_constraint(logits, ("batch", "length", "vocab"))
-    logits = logits.astype(jnp.float32)
+    logits = logits.astype(precision.wide(logits.dtype))
     if c.logit_softcap is not None:
       logits = c.logit_softcap * jnp.tanh(logits / c.logit_softcap)
     return logits
@@ -178,5 +204,34 @@ def init_cache(
 ) -> KVCache:
   """An empty cache for `batch` sequences of up to `length` tokens."""
   c = config
-  shape = (c.num_layers, batch, length, c.num_kv_heads, c.head_dim)
-  return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+  shape = (c.num_layers, batch, c.num_kv_heads, length, c.head_dim)
+  return kv_cache.empty(shape, dtype)
+
+
+def init_caches(
+    config: DecoderConfig,
+    batch: int,
+    length: int,
+    dtype: jax.typing.DTypeLike = jnp.float32,
+) -> tuple[KVCache, ...]:
+  """The same for a decoder whose blocks are not stacked, one for each."""
+  c = config
+  shape = (batch, c.num_kv_heads, length, c.head_dim)
+  return tuple(kv_cache.empty(shape, dtype) for _ in range(c.num_layers))
+
+
+def unstack(config: DecoderConfig, tree: Mapping[str, Any]) -> dict:
+  """Parameters, or adapters, for a decoder whose blocks are not stacked.
+
+  Args:
+    config: of the decoder.
+    tree: whatever has "blocks" that are stacked, and other things beside them.
+  """
+  rest = {name: value for name, value in tree.items() if name != "blocks"}
+  for i in range(config.num_layers):
+    rest[_block(i)] = jax.tree.map(lambda x, i=i: x[i], tree["blocks"])
+  return rest
+
+
+def _block(layer: int) -> str:
+  return f"block_{layer}"

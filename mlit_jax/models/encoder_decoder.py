@@ -1,7 +1,8 @@
 """The encoder-decoder: T5 1.0, T5 1.1, mT5, umT5.
 
 Axes: B batch, S length of the input, T length of the output, P places with
-logits, C length of the cache, L layers, D embed, V vocab.
+logits, C length of the cache, L layers, D embed, V vocab, N numbers that tell
+draws apart.
 """
 
 from typing import NamedTuple
@@ -11,9 +12,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
 
+from mlit_jax import partitioning
+from mlit_jax.models import kv_cache, precision
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.encoder_decoder_layers import Row, Stack
-from mlit_jax.models.layers import KVCache
+from mlit_jax.models.kv_cache import KVCache
+from mlit_jax.models.linear_map import linear_map
 
 
 class Cache(NamedTuple):
@@ -22,12 +26,12 @@ class Cache(NamedTuple):
   Attributes:
     own: keys and values of the tokens so far; slot c holds position c.
     cross: those of the input, made once.
-    encoder_segments: which places of the input are seen: 1, or 0 for padding.
+    encoder_lengths: of the inputs; what is behind them is not seen.
   """
 
   own: KVCache
   cross: KVCache
-  encoder_segments: Int[Array, "B S"]
+  encoder_lengths: Int[Array, "B"]
 
 
 class EncoderDecoder(nn.Module):
@@ -36,10 +40,15 @@ class EncoderDecoder(nn.Module):
   Attributes:
     config: its shape.
     dtype: of activations; parameters are float32.
+    remat: what blocks keep for the backward pass, by name (models/remat.py).
+    dropout: share of what is dropped out where there is a random stream for it
+      (encoder_decoder_layers.py).
   """
 
   config: EncoderDecoderConfig
   dtype: jax.typing.DTypeLike = jnp.float32
+  remat: str = "none"
+  dropout: float = 0.0
 
   def setup(self):
     c = self.config
@@ -52,9 +61,9 @@ class EncoderDecoder(nn.Module):
 
     self.embedding = table("embedding", 1.0)
     if not c.tie_embeddings:
-      self.head_kernel = table("head", c.embed_dim**-0.5)
-    self.encoder = Stack(c, is_decoder=False)
-    self.decoder = Stack(c, is_decoder=True)
+      self._head = table("head", c.embed_dim**-0.5)
+    self.encoder = Stack(c, False, self.remat, self.dropout)
+    self.decoder = Stack(c, True, self.remat, self.dropout)
 
   def __call__(
       self,
@@ -96,27 +105,34 @@ class EncoderDecoder(nn.Module):
       positions: Int[Array, "B T"],
       input_segments: Int[Array, "B S"] | None = None,
       segments: Int[Array, "B T"] | None = None,
+      draws: Int[Array, "B N"] | None = None,
   ) -> Float[Array, "B T D"]:
-    """The decoder's hidden states after its final norm, as `head` wants."""
+    """What the head reads, after the decoder's final norm.
+
+    Arguments as of a call; `draws` as of dropout.drop_out.
+    """
     if input_segments is None and segments is not None:
       input_segments = jnp.ones_like(inputs)
     if segments is None and input_segments is not None:
       segments = jnp.ones_like(tokens)
     input_row = Row(input_positions, input_segments)
-    encoded = self._encode(inputs, input_row)
+    encoded = self._encode(inputs, input_row, draws)
     row = Row(positions, segments)
-    x, _ = self.decoder(self._embed(tokens), row, encoded, input_row)
-    return x
+    x, _ = self.decoder(
+        self._embed(tokens), row, encoded, input_row, draws=draws
+    )
+    return self._for_head(x)
 
   def head(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
-    """Logits in float32 of hidden states."""
-    c = self.config
-    if c.scale_logits:
-      x = x * c.embed_dim**-0.5
-    kernel = self.embedding if c.tie_embeddings else self.head_kernel
-    logits = jnp.einsum("BTD,VD->BTV", x, kernel.astype(self.dtype))
+    """Logits in float32, from what `hidden` returned."""
+    kernel = self.head_kernel().astype(self.dtype)
+    logits = linear_map("BTD,VD->BTV", x, kernel)
     logits = nn.with_logical_constraint(logits, ("batch", "length", "vocab"))
-    return logits.astype(jnp.float32)
+    return logits.astype(precision.wide(logits.dtype))
+
+  def head_kernel(self) -> Float[Array, "V D"]:
+    """The head as it is applied: the embedding if tied."""
+    return self.embedding if self.config.tie_embeddings else self._head
 
   def start(
       self,
@@ -130,17 +146,17 @@ class EncoderDecoder(nn.Module):
     Args:
       inputs: what the encoder reads, one example a row.
       input_positions: position in the row's own input, from 0.
-      input_segments: 1, or 0 for padding.
+      input_segments: 1, or 0 for padding, which is at the end.
       length: C; the start token counts.
     """
     c = self.config
     row = Row(input_positions, input_segments)
-    cross = self.decoder.keys_and_values(self._encode(inputs, row))
+    cross = self.decoder.cross_cache(self._encode(inputs, row))
     shape = (
-        c.num_decoder_layers, inputs.shape[0], length, c.num_heads, c.head_dim
+        c.num_decoder_layers, len(inputs), c.num_heads, length, c.head_dim
     )
-    own = KVCache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
-    return Cache(own, cross, input_segments)
+    own = kv_cache.empty(shape, self.dtype)
+    return Cache(own, cross, jnp.sum(input_segments, axis=1))
 
   def step(
       self,
@@ -156,20 +172,20 @@ class EncoderDecoder(nn.Module):
         there; what is in a later slot does not matter.
       cache: from `start` or from the last step.
     """
-    seen = cache.encoder_segments
-    encoder_row = Row(jnp.zeros_like(seen), seen)
     x, own = self.decoder(
-        self._embed(tokens), Row(positions, jnp.ones_like(tokens)),
-        encoder_row=encoder_row, cache=cache.own, crossed=cache.cross,
+        self._embed(tokens), Row(positions), cache=cache.own,
+        crossed=cache.cross, encoder_lengths=cache.encoder_lengths,
     )
-    return self.head(x), cache._replace(own=own)
+    return self.head(self._for_head(x)), cache._replace(own=own)
 
   def _embed(self, tokens):
-    x = jnp.take(self.embedding, tokens, axis=0).astype(self.dtype)
-    return nn.with_logical_constraint(x, ("batch", "length", "embed"))
+    return partitioning.look_up(self.embedding, tokens, self.dtype)
 
-  def _encode(self, inputs, row):
-    return self.encoder(self._embed(inputs), row)[0]
+  def _for_head(self, x):
+    return x * self.config.embed_dim**-0.5 if self.config.scale_logits else x
+
+  def _encode(self, inputs, row, draws=None):
+    return self.encoder(self._embed(inputs), row, draws=draws)[0]
 
 
 def init_params(

@@ -12,9 +12,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from mlit_jax.models import kv_cache, precision
 from mlit_jax.models import positions as positions_lib
 from mlit_jax.models.attention import attend
 from mlit_jax.models.config import DecoderConfig
+from mlit_jax.models.kv_cache import KVCache
+from mlit_jax.models.linear_map import linear_map
 from mlit_jax.models.low_rank import low_rank
 
 _EVERYTHING = 1 << 30  # a window wider than any sequence
@@ -23,13 +26,6 @@ ACTIVATIONS = {
     "gelu": lambda x: nn.gelu(x, approximate=False),
     "gelu_tanh": lambda x: nn.gelu(x, approximate=True),
 }
-
-
-class KVCache(NamedTuple):
-  """Keys and values of every position so far; slot s holds position s."""
-
-  keys: Float[Array, "*L B S K H"]
-  values: Float[Array, "*L B S K H"]
 
 
 class Rows(NamedTuple):
@@ -83,7 +79,7 @@ def linear(
     stacked: letters that number separate kernels (experts).
   """
   weights = kernel(module, name, einsum, x, sizes, axes, stacked)
-  y = jnp.einsum(einsum, x, weights)
+  y = linear_map(einsum, x, weights)
   if bias:
     letters, out = einsum.split(",")[1].split("->")
     kept = [a for a in letters if a in out]
@@ -143,7 +139,7 @@ class RMSNorm(nn.Module):
     scale = self.param("scale", init, (x.shape[-1],), jnp.float32)
     if self.offset:
       scale = scale + self.offset
-    wide = x.astype(jnp.float32)
+    wide = x.astype(precision.wide(x.dtype))
     mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
     return (wide * jax.lax.rsqrt(mean_square + self.eps) * scale).astype(
         x.dtype
@@ -163,7 +159,7 @@ class LayerNorm(nn.Module):
 
     scale = vector("scale", nn.initializers.ones)
     bias = vector("bias", nn.initializers.zeros)
-    wide = x.astype(jnp.float32)
+    wide = x.astype(precision.wide(x.dtype))
     wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
     wide = wide * jax.lax.rsqrt(variance + self.eps)
@@ -189,7 +185,7 @@ class Attention(nn.Module):
       rows: Rows,
       windowed: Bool[Array, ""] | bool = True,
       cache: KVCache | None = None,
-      layer: Int[Array, ""] | int = 0,
+      layer: Int[Array, ""] | int | None = None,
   ) -> tuple[Float[Array, "B T D"], KVCache | None]:
     """Attends to the row itself (S = T), or to its layer of the cache.
 
@@ -197,8 +193,9 @@ class Attention(nn.Module):
       x: the residual stream, normed.
       rows: where its tokens stand.
       windowed: whether this layer has the config's window.
-      cache: of all layers. Tokens that are no padding are written to it.
-      layer: which of the cache's layers is this one's.
+      cache: of all layers, or of this one alone. Tokens that are no padding
+        are written to it.
+      layer: which of the cache's layers is this one's; None: it has no others.
     """
     c = self.config
     sizes = {
@@ -222,26 +219,29 @@ class Attention(nn.Module):
     if c.position == "rope":
       query, key = self._rotate((query, key), rows, windowed)
 
-    if cache is None:
-      seen = {
-          "key_positions": rows.positions,
-          "query_segments": rows.segment_ids,
-          "key_segments": rows.segment_ids,
-      }
-    else:
-      cache = _write(cache, layer, rows, key, value)
-      key, value = (a[layer].astype(x.dtype) for a in cache)
-      slots = jnp.arange(key.shape[1])
-      seen = {"key_positions": jnp.broadcast_to(slots, key.shape[:2])}
     bias = None
     if c.position == "alibi":
       bias = positions_lib.alibi_bias(c.num_heads)
-    mixed = attend(
-        query, key, value, query_positions=rows.positions, **seen,
-        window=_select(windowed, c.window, _EVERYTHING),
-        window_values=(c.window, _EVERYTHING) if c.windowed_layers else None,
-        softcap=c.attention_softcap, bias=bias, scale=c.attention_scale,
-    )
+    how = {
+        "window": _select(windowed, c.window, _EVERYTHING),
+        "window_values": (c.window, _EVERYTHING) if c.windowed_layers else None,
+        "softcap": c.attention_softcap,
+        "bias": bias,
+        "scale": c.attention_scale,
+    }
+    if cache is None:
+      mixed = attend(
+          query, key, value, query_positions=rows.positions,
+          key_positions=rows.positions, query_segments=rows.segment_ids,
+          key_segments=rows.segment_ids, **how,
+      )
+    else:
+      cache = kv_cache.write(
+          cache, layer, rows.positions, key, value, rows.segment_ids
+      )
+      mixed = kv_cache.attend(
+          query, kv_cache.of_layer(cache, layer), rows.positions, **how
+      )
     mixed = nn.with_logical_constraint(
         mixed, ("batch", "length", "heads", "kv")
     )
@@ -268,22 +268,6 @@ def _select(windowed, local, everywhere):
   if isinstance(windowed, bool):
     return local if windowed else everywhere
   return jnp.where(windowed, local, everywhere)
-
-
-def _write(cache: KVCache, layer, rows: Rows, key, value) -> KVCache:
-  """The cache with these keys and values at their positions.
-
-  Written in place: the loop over layers carries the whole cache, because
-  handing each layer its part would copy all of it at every token.
-  """
-  slots = rows.positions
-  if rows.segment_ids is not None:  # padding goes to no slot
-    slots = jnp.where(rows.segment_ids == 0, cache.keys.shape[-3], slots)
-  place = (layer, jnp.arange(key.shape[0])[:, None], slots)
-  return KVCache(
-      cache.keys.at[place].set(key.astype(cache.keys.dtype), mode="drop"),
-      cache.values.at[place].set(value.astype(cache.values.dtype), mode="drop"),
-  )
 
 
 class MLP(nn.Module):

@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, Integer
 
 from mlit_jax.models import decoder
 from mlit_jax.models.config import DecoderConfig
@@ -135,7 +135,7 @@ def chosen(config: DecoderConfig, lora: LoraConfig) -> list[Map]:
 def init(
     config: DecoderConfig,
     lora: LoraConfig,
-    seed: int | Int[Array, ""],
+    seed: int | Integer[Array, ""],
     num_adapters: int = 1,
 ) -> dict:
   """New adapters, boxed with their logical axes: a random, b zero.
@@ -169,6 +169,7 @@ def collection(
     adapters: Mapping[str, Any],
     lora: LoraConfig,
     adapter_ids: Int[Array, "B"] | None = None,
+    draws: Int[Array, "B N"] | None = None,
 ) -> dict:
   """What a model takes as its collection "lora".
 
@@ -181,6 +182,8 @@ def collection(
     lora: how it was made.
     adapter_ids: which of the K adapters a row of the batch takes; may be left
       out if K is 1.
+    draws: numbers that tell a row's dropout from that of other rows and other
+      steps; None: the row's place in the batch.
 
   Raises:
     ValueError: there are several adapters and no ids.
@@ -191,6 +194,8 @@ def collection(
     said = dict(adapter) | {"scale": jnp.full(layers, lora.scale)}
     if lora.dropout:
       said["rate"] = jnp.full(layers, lora.dropout)
+      if draws is not None:
+        said["draws"] = jnp.broadcast_to(draws, (layers, *draws.shape))
     if adapter_ids is not None:
       said["ids"] = jnp.broadcast_to(adapter_ids, (layers, *adapter_ids.shape))
     elif count > 1:

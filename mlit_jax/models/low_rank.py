@@ -6,12 +6,13 @@ batch, K adapters, R rank.
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mlit_jax.models import dropout
+from mlit_jax.models.linear_map import linear_map
+
 COLLECTION = "lora"
-DROPOUT = "dropout"  # the random stream
 
 
 def low_rank(
@@ -24,7 +25,8 @@ def low_rank(
   """What the adapters of a map add to what it gives; None: it has none.
 
   Each row of the batch takes the adapter of its id, so that one program serves
-  K adapters. Arguments as of `layers.linear`.
+  K adapters; without ids there is one adapter for all rows, or one for each.
+  Arguments as of `layers.linear`.
   """
   if not module.has_variable(COLLECTION, name):
     return None
@@ -38,17 +40,20 @@ def low_rank(
   row = places[0]
   if "R" in places + kernel or row in kernel:
     raise ValueError(f"{einsum!r}: R is the rank, and {row} the batch")
-  if "rate" in adapter and module.has_rng(DROPOUT):
-    keep = 1 - adapter["rate"]
-    stays = jax.random.bernoulli(module.make_rng(DROPOUT), keep, x.shape)
-    x = jnp.where(stays, x / keep.astype(x.dtype), 0)
+  if "rate" in adapter and module.has_rng(dropout.STREAM):
+    x = dropout.drop_out(
+        x, adapter["rate"], module.make_rng(dropout.STREAM),
+        adapter.get("draws"),
+    )
   a, b = adapter["a"].astype(x.dtype), adapter["b"].astype(x.dtype)
   if "ids" in adapter:
     # Per row; the rank is small, so this is much less than x.
     a, b = (jnp.take(w, adapter["ids"], axis=0) for w in (a, b))
     batch = row
+  elif len(a) > 1:
+    batch = row
   else:
     a, b, batch = a[0], b[0], ""
-  narrow = jnp.einsum(f"{places},{batch}{stacked}{inward}R->{middle}", x, a)
-  wide = jnp.einsum(f"{middle},{batch}{stacked}R{outward}->{out}", narrow, b)
+  narrow = linear_map(f"{places},{batch}{stacked}{inward}R->{middle}", x, a)
+  wide = linear_map(f"{middle},{batch}{stacked}R{outward}->{out}", narrow, b)
   return adapter["scale"].astype(x.dtype) * wide

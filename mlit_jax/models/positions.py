@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from mlit_jax.models import precision
 from mlit_jax.models.config import DecoderConfig, RopeScaling
 
 
@@ -33,7 +34,7 @@ def rotate(
   sin, cos = jnp.sin(angle)[:, :, None], jnp.cos(angle)[:, :, None]
   if factor != 1:
     sin, cos = sin * factor, cos * factor
-  wide = x.astype(jnp.float32)
+  wide = x.astype(precision.wide(x.dtype))
   left, right = wide[..., :half], wide[..., half : 2 * half]
   turned = [left * cos - right * sin, right * cos + left * sin]
   if 2 * half < x.shape[-1]:

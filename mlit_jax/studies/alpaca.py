@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Mapping
 
 from mlit_jax.errors import UsageError
-from mlit_jax.studies import checks, comparisons, pipeline
+from mlit_jax.studies import asking, checks, comparisons, pipeline
 from mlit_jax.studies import systems as systems_lib
 from mlit_jax.studies.study import Step
 from mlit_jax.studies.systems import BASE, System
@@ -69,7 +69,7 @@ def test_languages(config) -> tuple[str, ...]:
 
 def check(config) -> None:
   """Raises UsageError for a config that cannot be run, saying the mend."""
-  checks.languages(config)
+  checks.languages(config, several_bases=True)
   if config.main_language not in config.languages:
     raise UsageError(
         f"main_language={config.main_language!r} is not in languages"
@@ -85,7 +85,7 @@ def check(config) -> None:
       raise UsageError(f"unseen_languages: {lang} is in languages")
   checks.names("budgets", config.budgets, BUDGETS)
   checks.budget(config)
-  comparisons.check_judge(config.judge)
+  asking.check(config)
 
 
 def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
@@ -112,7 +112,10 @@ def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
           ),
           {"config": config.to_dict(), "preset": preset},
           pipeline.everything(everything, ("judge",)),
-          (alpaca_results.RESULTS, alpaca_results.ANSWERS),
+          (
+              alpaca_results.RESULTS, alpaca_results.ANSWERS,
+              alpaca_results.JUDGMENTS,
+          ),
       )
   )
   found.append(pipeline.report_step(workdir, "results"))

@@ -6,11 +6,11 @@ from typing import Any
 
 from mlit_jax.analysis import scores
 from mlit_jax.studies import alpaca, estimates, outcomes, pipeline
-from mlit_jax.studies.outcomes import ANSWERS, RESULTS, Outcomes
+from mlit_jax.studies.outcomes import ANSWERS, JUDGMENTS, RESULTS, Outcomes
 from mlit_jax.studies.study import Place
 from mlit_jax.studies.systems import BASE, System
 
-__all__ = ["ANSWERS", "RESULTS", "write"]
+__all__ = ["ANSWERS", "JUDGMENTS", "RESULTS", "write"]
 
 
 def write(
@@ -20,25 +20,35 @@ def write(
     systems: Sequence[System],
     workdir: pathlib.Path,
 ) -> None:
-  """Writes results.json and answers.jsonl into the working directory."""
+  """Writes results.json, answers.jsonl and judgments.jsonl."""
   languages = alpaca.test_languages(config)
   found = Outcomes(place, config, systems, languages)
   ratings = {
       name: _ratings(found, name, languages) for name in found.systems
   }
+  budgets = _budgets(found, ratings, config)
   results = found.head(alpaca.NAME, preset) | {
       "test_languages": {
           "seen": list(config.test_languages),
           "unseen": list(config.unseen_languages),
       },
+      "sizes": {
+          base: found.training(base)["parameters"]
+          for base in pipeline.bases(config)
+      },
+      "families": {
+          base: found.training(base)["family"]
+          for base in pipeline.bases(config)
+      },
       "num_questions": len(found.prompts) // len(languages),
       "exact_match": found.rates("exact"),
       "language_consistency": found.rates("consistent"),
       "ratings": ratings,
-      "budgets": _budgets(found, ratings, config),
+      "budgets": budgets,
+      "growth": _growth(found, budgets, config),
       "robustness": _robustness(found, ratings, config),
   }
-  outcomes.write(workdir, results, found.rows())
+  outcomes.write(workdir, results, found.rows(), found.every_judgment())
 
 
 def _ratings(found: Outcomes, name: str, languages) -> dict[str, Any]:
@@ -72,6 +82,24 @@ def _budgets(found: Outcomes, ratings, config) -> dict[str, Any]:
       table[base][lang] = {
           budget: {"system": name, **_short(ratings[name][lang])}
           for budget, name in row.items()
+      }
+  return table
+
+
+def _growth(found: Outcomes, budgets, config) -> dict[str, Any]:
+  """Seen or unseen -> base -> budget -> mean rating over those languages."""
+  table: dict[str, Any] = {}
+  groups = {"seen": config.test_languages, "unseen": config.unseen_languages}
+  for group, codes in groups.items():
+    table[group] = {}
+    for base, by_language in budgets.items() if codes else ():
+      rows = [by_language[lang] for lang in codes]
+      table[group][base] = {
+          budget: scores.pooled(
+              j for lang, row in zip(codes, rows, strict=True)
+              for j in found.judgments[row[budget]["system"]][lang]
+          )
+          for budget in rows[0]
       }
   return table
 

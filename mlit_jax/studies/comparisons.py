@@ -1,51 +1,19 @@
 """Judging steps: one system against an opponent per language."""
 
-import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mlit_jax import records
-from mlit_jax.data import sources
-from mlit_jax.data.pocket import text
-from mlit_jax.errors import UsageError
-from mlit_jax.judging import gate as gate_lib
-from mlit_jax.judging import judges, protocols, reference
-from mlit_jax.studies import material, pipeline, steps
-from mlit_jax.studies.study import Step
+from mlit_jax.studies import asking, material, pipeline, steps
+from mlit_jax.studies.study import Place, Step
 
 JUDGMENTS = "judgments.jsonl"
-REFERENCE_NOTE = (
-    "The reference judge is not a language model: it compares each answer with"
-    " one right answer, letter by letter, after checking its language. It is"
-    " made for the closed pocket world and says nothing about free text."
-)
-
-
-@functools.cache
-def pocket_gate(languages: tuple[str, ...]) -> gate_lib.LexiconGate:
-  """Tells the pocket world's languages apart, by its own words."""
-  lines = {code: [s.text for s in text.statements(code)] for code in languages}
-  source = sources.pocket_instructions(languages, "train")
-  for (_, code), instruction in source.items():
-    lines[code].append(instruction.response)
-  return gate_lib.LexiconGate.from_text(lines)
-
-
-def check_judge(spec: str) -> None:
-  """Raises UsageError unless there is such a judge."""
-  if spec != "reference":
-    raise UsageError(f"unknown judge {spec!r}; known: reference")
-
-
-def make_judge(spec: str, languages: tuple[str, ...]) -> judges.Judge:
-  """The judge of a specification; UsageError if there is none."""
-  check_judge(spec)
-  return reference.ReferenceJudge(pocket_gate(languages), languages)
 
 
 def judge_languages(
-    directory: pathlib.Path,
-    spec: str,
+    config,
+    place: Place,
+    show: Callable[[str], None],
     candidates: tuple[str, ...],
     prompts: Sequence[records.Instruction],
     system: pathlib.Path,
@@ -54,29 +22,30 @@ def judge_languages(
   """Judges a system's answers, in each language against that language's model.
 
   Args:
-    directory: judgments.jsonl goes there; the system is `a` throughout.
-    spec: of the judge.
+    config: of the study.
+    place: judgments.jsonl goes there; the system is `a` throughout.
+    show: shows the progress.
     candidates: the languages that the gate chooses from.
     prompts: with references; of the opponents' languages.
     system: responses.jsonl of the system.
     opponents: language -> responses.jsonl of the opponent.
   """
-  judge, gate = make_judge(spec, candidates), pocket_gate(candidates)
   ours = records.read_records(system, records.Response)
-  judgments = []
-  for lang, path in opponents.items():
-    theirs = records.read_records(path, records.Response)
-    judgments += protocols.judge(
-        protocols.SIDE_BY_SIDE,
-        judge,
-        spec,
-        [p for p in prompts if p.lang == lang],
-        [r for r in ours if r.lang == lang],
-        [r for r in theirs if r.lang == lang],
-        gate=gate,
-        candidates=candidates,
-    )
-  records.write_records(directory / JUDGMENTS, judgments)
+  comparisons = [
+      asking.Comparison(
+          [p for p in prompts if p.lang == lang],
+          [r for r in ours if r.lang == lang],
+          [
+              r for r in records.read_records(path, records.Response)
+              if r.lang == lang
+          ],
+      )
+      for lang, path in opponents.items()
+  ]
+  judgments = asking.judge(
+      config, place, show, "side_by_side", comparisons, candidates
+  )
+  records.write_records(place.directory / JUDGMENTS, judgments)
 
 
 def score_step(
@@ -100,45 +69,76 @@ def score_step(
   candidates = tuple(dict.fromkeys([*config.languages, *languages]))
 
   def work(place, show):
-    del show
     path = place.of(pipeline.decoding(system, prompts)) / steps.RESPONSES
-    judgments = protocols.judge(
-        protocols.PROTOCOLS[protocol],
-        make_judge(config.judge, candidates),
-        config.judge,
+    comparison = asking.Comparison(
         material.prompts(asked, languages, given),
         records.read_records(path, records.Response),
-        gate=pocket_gate(candidates),
-        candidates=candidates,
+    )
+    judgments = asking.judge(
+        config, place, show, protocol, [comparison], candidates, asked
     )
     records.write_records(place.directory / JUDGMENTS, judgments)
 
   return Step(
       f"judge-{system}" + (f"-{prompts}" if prompts else ""), work,
-      {"judge": config.judge, "protocol": protocol, "candidates": candidates},
+      {
+          "protocol": protocol, "candidates": candidates,
+          **asking.params(config, protocol, asked, languages),
+      },
       (pipeline.decoding(system, prompts),),
+      alone=asking.alone(config),
   )
 
 
-def compare(
-    directory: pathlib.Path,
-    spec: str,
+def contest_step(
+    config,
+    name: str,
     protocol: str,
-    candidates: tuple[str, ...],
-    prompts: Sequence[records.Instruction],
-    a: pathlib.Path,
-    b: pathlib.Path,
-) -> None:
-  """Judges two systems' answers against each other, by any paired protocol."""
-  judge, gate = make_judge(spec, candidates), pocket_gate(candidates)
-  judgments = protocols.judge(
-      protocols.PROTOCOLS[protocol],
-      judge,
-      spec,
-      prompts,
-      records.read_records(a, records.Response),
-      records.read_records(b, records.Response),
-      gate=gate,
-      candidates=candidates,
+    a: str,
+    b: str,
+    languages: Sequence[str],
+    prompts: str = "",
+) -> Step:
+  """The step in which two systems' answers are judged against each other.
+
+  Args:
+    config: of the study.
+    name: of the step.
+    protocol: the name of one that compares two systems.
+    a, b: the systems.
+    languages: of the questions; other answers are left out.
+    prompts: the material; default: the study's own.
+  """
+  given = pipeline.given(config)
+  asked = prompts or config.evaluation
+  candidates = tuple(dict.fromkeys([*config.languages, *languages]))
+
+  def work(place, show):
+    ours, theirs = (
+        [
+            row for row in records.read_records(
+                place.of(pipeline.decoding(x, prompts)) / steps.RESPONSES,
+                records.Response,
+            )
+            if row.lang in languages
+        ]
+        for x in (a, b)
+    )
+    comparison = asking.Comparison(
+        material.prompts(asked, languages, given), ours, theirs
+    )
+    judgments = asking.judge(
+        config, place, show, protocol, [comparison], candidates, asked
+    )
+    records.write_records(place.directory / JUDGMENTS, judgments)
+
+  return Step(
+      name, work,
+      {
+          "protocol": protocol, "candidates": candidates,
+          "languages": tuple(languages),
+          **asking.params(config, protocol, asked, languages),
+      },
+      (pipeline.decoding(a, prompts), pipeline.decoding(b, prompts)),
+      alone=asking.alone(config),
   )
-  records.write_records(directory / JUDGMENTS, judgments)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mlit_jax import records
-from mlit_jax.analysis import statistics
+from mlit_jax.analysis import paired, statistics
 from mlit_jax.judging import pairs as pairs_lib
 
 DECIMALS = 6
@@ -29,6 +29,32 @@ def rate(rows: Iterable[tuple[str, float]]) -> dict[str, Any]:
   rows = list(rows)
   found = mean([id_ for id_, _ in rows], [float(v) for _, v in rows])
   return {"value": found["score"], "n": found["n"], "ci": found["ci"]}
+
+
+def difference(
+    ids: Sequence[str], ours: Sequence[float], theirs: Sequence[float]
+) -> dict[str, Any]:
+  """Mean difference in points of paired values in [0, 1], clustered on ids."""
+  if not ids:
+    return {"score": None, "ci": [None, None], "p": None, "n": 0}
+  found = paired.difference(
+      [100 * (a - b) for a, b in zip(ours, theirs, strict=True)], ids
+  )
+  return {
+      "score": found["difference"], "ci": found["ci"], "p": found["p"],
+      "n": found["n"],
+  }
+
+
+def correlation(found: statistics.Correlation | None) -> dict[str, Any]:
+  """A correlation; r is None where one side does not vary."""
+  if found is None:
+    return {"r": None, "ci": [None, None], "n": 0}
+  return {
+      "r": round(found.r, DECIMALS),
+      "ci": [round(found.low, DECIMALS), round(found.high, DECIMALS)],
+      "n": found.n,
+  }
 
 
 def pooled(judgments: Iterable[records.Judgment]) -> dict[str, Any]:

@@ -10,14 +10,18 @@ from typing import Any
 from mlit_jax import cache
 from mlit_jax.errors import UsageError
 from mlit_jax.judging import (
+    batch,
+    gemini_batch,
     judges,
     local,
     openai_batch,
     pacing,
     recorded,
+    reference,
     remote,
     specs,
 )
+from mlit_jax.judging import gate as gate_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Options:
     batch: whether to use the provider's batch API.
     poll_seconds: how often to look after such a job.
     template, batch_size: of a local model.
+    cap_counts_stored: whether what stored replies cost counts against the cap,
+      as where many runs share a store and a cap.
   """
 
   replies: pathlib.Path
@@ -45,6 +51,7 @@ class Options:
   poll_seconds: float = 30
   template: str = "plain"
   batch_size: int = 16
+  cap_counts_stored: bool = False
 
 
 @contextlib.contextmanager
@@ -53,22 +60,24 @@ def judge(
     options: Options,
     languages: Sequence[str],
     show: Callable[[str], None] = lambda text: None,
+    gate: gate_lib.Gate | None = None,
 ) -> Iterator[judges.Judge]:
   """The judge of a specification, for as long as its store is open.
 
   Args:
     spec: of the judge.
     options: how it is asked.
-    languages: of the prompts; the reference judge knows the pocket world's.
+    languages: of the prompts, and what answers may be in.
     show: shows the progress.
+    gate: tells the reference judge an answer's language.
 
   Raises:
     UsageError: the judge cannot be had, e.g. for want of a key.
   """
   if spec.kind == "reference":
-    from mlit_jax.studies import comparisons
-
-    yield comparisons.make_judge(spec.text, tuple(languages))
+    if gate is None:
+      raise UsageError("the reference judge needs a language gate")
+    yield reference.ReferenceJudge(gate, languages)
     return
   if spec.kind in ("replay", "human"):
     yield recorded.RecordedJudge(spec.text, spec.name)
@@ -78,18 +87,32 @@ def judge(
     with cache.Cache(options.replies) as store:
       yield local.LocalJudge(spec.text, made, made.identity, store, show)
     return
-  vendor = _vendor(spec, options)
+  made = vendor(spec, options)
   with cache.Cache(options.replies) as store:
+    # The cap of a study holds for all of its steps together.
+    spent = 0.0
+    if options.cap_counts_stored:
+      # A reply of unknown length may have been the longest.
+      spent = sum(
+          options.limits.cost({"output": options.max_tokens, **reply["usage"]})
+          for reply in store.values()
+      )
     if options.batch:
-      yield openai_batch.OpenAIBatch(
-          spec.text, vendor, store, options.journal, options.limits,
+      module = openai_batch.OpenAIJobs
+      if spec.kind == "gemini":
+        module = gemini_batch.GeminiJobs
+      found = batch.BatchJudge(
+          spec.text, module(made), store,
+          options.journal.with_suffix(".jobs"), options.limits,
           poll_seconds=options.poll_seconds, show=show,
       )
-      return
-    yield remote.RemoteJudge(
-        spec.text, vendor, store, options.limits, journal=options.journal,
-        show=show,
-    )
+    else:
+      found = remote.RemoteJudge(
+          spec.text, made, store, options.limits, journal=options.journal,
+          show=show,
+      )
+    found.spent = spent
+    yield found
 
 
 def plan(
@@ -106,7 +129,7 @@ def plan(
     made = _generator(spec, options)
     identity = {"protocol": "local", **made.identity}
   else:
-    identity = _vendor(spec, options, need_key=False).identity
+    identity = vendor(spec, options, need_key=False).identity
   with contextlib.ExitStack() as stack:
     store = frozenset()
     if options.replies.exists():
@@ -116,7 +139,30 @@ def plan(
     )
 
 
-def _vendor(spec: specs.Spec, options: Options, need_key: bool = True):
+def prices(option: str, text: str | None) -> tuple[float, float]:
+  """What a million tokens cost, in and out, from IN,OUT; 0 where not given.
+
+  Raises:
+    UsageError: it is something else; names the option.
+  """
+  try:
+    found = tuple(float(part) for part in (text or "0,0").split(","))
+  except ValueError:
+    found = ()
+  if len(found) != 2 or not all(0 <= p < float("inf") for p in found):
+    raise UsageError(
+        f"{option} {text!r} is not two numbers, e.g. 0.15,0.6: what a million"
+        " tokens cost, in and out"
+    )
+  return found
+
+
+def vendor(spec: specs.Spec, options: Options, need_key: bool = True):
+  """What speaks to the provider of an `openai` or `gemini` judge.
+
+  Raises:
+    UsageError: a package or the key is missing.
+  """
   wanted = {"openai": "httpx", "gemini": "google.genai"}[spec.kind]
   try:
     importlib.import_module(wanted)

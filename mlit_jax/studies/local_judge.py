@@ -57,7 +57,7 @@ class Generator:
 
     A prompt that does not fit the model is a failed request (`transport`).
     """
-    from mlit_jax.decoding.engine import Request
+    from mlit_jax.decoding.requests import Request
     from mlit_jax.studies.answering import Answerer
 
     answerer = Answerer(self._directory, self._template, self._batch_size)
@@ -80,6 +80,9 @@ class Generator:
           )
       )
     for result in answerer.generate(requests):
+      if result.failure:
+        yield int(result.id), judges.Reply(result.failure, "transport")
+        continue
       yield int(result.id), judges.Reply(
           answerer.read(result),
           finish_reason=result.finish_reason,

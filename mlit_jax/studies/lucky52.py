@@ -7,8 +7,15 @@ every language and answer by log-likelihood (section 2.3).
 
 import pathlib
 
+from mlit_jax.analysis import similarity
 from mlit_jax.errors import UsageError
-from mlit_jax.studies import checks, material, pipeline, steps
+from mlit_jax.studies import (
+    checks,
+    material,
+    pipeline,
+    steps,
+    steps_answers,
+)
 from mlit_jax.studies import systems as systems_lib
 from mlit_jax.studies.study import Step
 from mlit_jax.studies.systems import BASE, System
@@ -51,8 +58,30 @@ def check(config) -> None:
     raise UsageError(
         f"outlier={config.outlier!r} is not one of tuned_languages"
     )
-  checks.names("tests", config.tests, material.CHOICES)
+  _check_similarity(config)
+  checks.names(
+      "tests", config.tests,
+      (*material.CHOICES, *(x for x in config.sources if x != config.train)),
+  )
+  for name in config.tests:
+    if name not in material.CHOICES:
+      material.benchmark(name, pipeline.given(config))
   checks.budget(config)
+  if config.judge != "reference":
+    raise UsageError(
+        f"judge={config.judge!r}: this study compares likelihoods and asks no"
+        " judge; leave it out"
+    )
+
+
+def _check_similarity(config) -> None:
+  """What is compared is there: URIEL, and all pairs in a table of sounds."""
+  compare = similarity.measures(config.sounds).get(similarity.SOUND)
+  for lang in config.languages if compare else ():
+    try:
+      similarity.aggregate(compare, config.tuned_languages, lang)
+    except ValueError as e:
+      raise UsageError(f"sounds={config.sounds}: {e}") from None
 
 
 def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
@@ -80,7 +109,7 @@ def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
               *(f"model-{name}" for name in names),
               *(scoring(name) for name in names),
           ),
-          (lucky52_results.RESULTS,),
+          (lucky52_results.RESULTS, lucky52_results.ANSWERS),
       )
   )
   found.append(pipeline.report_step(workdir, "results"))
@@ -94,18 +123,25 @@ def scoring(system: str) -> str:
 
 def _score_step(config, system: str) -> Step:
   languages, tests = tuple(config.languages), tuple(config.tests)
+  given = pipeline.given(config)
 
   def work(place, show):
-    steps.score_choices(
+    steps_answers.score_choices(
         place.directory / steps.SCORES,
         place.of(f"model-{system}") / steps.MODEL,
-        {name: material.choices(name, languages) for name in tests},
+        {name: material.choices(name, languages, given) for name in tests},
         template=config.template,
+        dtype=config.dtype,
+        mesh_shape=tuple(config.decode_mesh),
         show=show,
     )
 
   return Step(
       scoring(system), work,
-      {"languages": languages, "tests": tests, "template": config.template},
+      {
+          "languages": languages, "tests": tests, "template": config.template,
+          "sources": {x: given[x] for x in tests if x in given},
+          "dtype": config.dtype,
+      },
       (f"model-{system}",),
   )

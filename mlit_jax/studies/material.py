@@ -7,16 +7,21 @@ one of the config's `sources`, READER:PATH as `mlit data build` takes it.
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+import random
+from collections.abc import Iterator, Mapping, Sequence
 
-from mlit_jax.data import sources
+from mlit_jax.data import counts, sources
 from mlit_jax.data.pocket import items, parallel, world
 from mlit_jax.data.sources import translation
 from mlit_jax.errors import UsageError
 from mlit_jax.records import Instruction, Message
+from mlit_jax.studies import expected
 
 POCKET, INTO, OUT_OF = "pocket", "into", "out-of"
 READING, TWO_TURNS = "reading", "two-turns"
+# Where a study brings its own: sentences in all languages, and running text.
+SENTENCES, DOCUMENTS = "sentences", "documents"
 ENDINGS, ANSWERS = CHOICES = ("endings", "answers")
 _HELD_OUT = 60  # sentences to translate
 Rows = Mapping[tuple[str, str], Instruction]
@@ -48,13 +53,24 @@ def instructions(
   """
   if name == POCKET:
     return sources.pocket_instructions(languages, "train")
-  if name in (INTO, OUT_OF):
+  if name in (INTO, OUT_OF) and name not in given:
     return {
         (row.id, lang): row
         for lang in languages
         for row in _translation(name, lang, held_out=False)
     }
-  return _given(name, languages, given)
+  rows = _given(name, languages, given)
+  if name not in (INTO, OUT_OF):
+    return rows
+  return {  # told from other rows by their ids, as the pocket world's are
+      (f"{name}/{id_}", lang): dataclasses.replace(row, id=f"{name}/{id_}")
+      for (id_, lang), row in rows.items()
+  }
+
+
+def asked(name: str, given: Mapping[str, str]) -> str:
+  """The source of a material's questions: `into` learns from another one."""
+  return test if (test := f"{name}-test") in given else name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +78,12 @@ class Choice:
   """A beginning and its endings, one of them right.
 
   Attributes:
-    context: what the endings follow.
+    context: what the endings follow; of a pronoun, what follows its first
+      reading.
     endings: as they are put behind it.
     right: which of them is right.
     asked: whether the context is a question, to be put in a template.
+    befores: the ending's own contexts, where they differ.
   """
 
   id: str
@@ -74,17 +92,29 @@ class Choice:
   endings: tuple[str, ...]
   right: int
   asked: bool = False
+  befores: tuple[str, ...] = ()
+
+  @property
+  def contexts(self) -> tuple[str, ...]:
+    """What each ending follows."""
+    return self.befores or (self.context,) * len(self.endings)
 
 
-def choices(name: str, languages: Sequence[str]) -> list[Choice]:
-  """Multiple choice in the pocket world.
+def choices(
+    name: str, languages: Sequence[str], given: Mapping[str, str]
+) -> list[Choice]:
+  """Multiple choice, in the pocket world or from a benchmark.
 
   Args:
     name: `endings`: hand-written beginnings with two endings; `answers`:
       the unseen questions about a fact, each with the right answer and with a
-      wrong one.
+      wrong one; or one of `given`, as BENCHMARK:DIRECTORY: its languages
+      among `languages` (evals/benchmarks.py).
     languages: which.
+    given: source -> where.
   """
+  if name not in CHOICES:
+    return list(_benchmark(name, languages, given))
   make = {ENDINGS: _endings, ANSWERS: _answers}[name]
   return [row for lang in languages for row in make(lang)]
 
@@ -97,12 +127,21 @@ def prompts(
   Args:
     name: `pocket`: unseen questions; `reading`: a context and a question;
       `into`, `out-of`: unseen sentences to translate; `two-turns`: two turns
-      of a user; or one of `given`.
+      of a user; or one of `given`, which goes before all these (of `into` it
+      is `into-test`; of `reading` a prompt is a text and, on its last line,
+      the question).
     languages: which.
     given: source -> READER:PATH.
   """
   if name == POCKET:
     return list(sources.pocket_instructions(languages, "eval").values())
+  name = asked(name, given)
+  if name in given:
+    if (promised := expected.of(given[name])) is not None:
+      rows = promised.prompts(languages)
+    else:
+      rows = list(_given(name, languages, given).values())
+    return [_about_text(row) for row in rows] if name == READING else rows
   if name in (INTO, OUT_OF):
     return [
         row for lang in languages
@@ -114,21 +153,136 @@ def prompts(
   return list(_given(name, languages, given).values())
 
 
+def parallel_sentences(
+    languages: Sequence[str], given: Mapping[str, str]
+) -> dict[str, list[str]]:
+  """Language -> the sentences that no model is tuned to translate, in order.
+
+  Args:
+    languages: which.
+    given: source -> READER:PATH; `sentences` is one with running texts.
+  """
+  if SENTENCES in given:
+    return _parallel(languages, given)
+  found = {}
+  for lang in languages:
+    pairs = parallel.sentence_pairs("en", lang)
+    found[lang] = [p.target for p in pairs if p.id in _held_out()]
+  return found
+
+
+def documents(
+    shares: Mapping[str, float], total: int, seed: int, given: Mapping[str, str]
+) -> list[sources.Document]:
+  """Running text, drawn by shares: the pocket world's, or `documents`."""
+  if DOCUMENTS not in given:
+    return [
+        sources.Document(d.id, d.id.split("/")[1], d.text)
+        for d in sources.pocket_documents(shares, total, seed)
+    ]
+  rng, found = random.Random(seed), []
+  for lang, number in counts.split_by_share(total, shares).items():
+    rows = [row for row in _texts(DOCUMENTS, (lang,), given)]
+    if len(rows) < number:
+      raise UsageError(
+          f"study.sources.{DOCUMENTS} has {len(rows)} texts in {lang}, and"
+          f" {number} are asked for"
+      )
+    found += rng.sample(rows, number)
+  return found
+
+
+def _texts(name, languages, given) -> list[sources.Document]:
+  reader, path = _reader(name, given)
+  return list(sources.open_documents(reader, path, languages=languages))
+
+
+def _parallel(languages, given) -> dict[str, list[str]]:
+  if (promised := expected.of(given[SENTENCES])) is not None:
+    text = "x" * promised.characters
+    return {lang: [text] * promised.rows for lang in languages}
+  found = {lang: {} for lang in languages}
+  for row in _texts(SENTENCES, languages, given):
+    found[row.lang][row.id] = row.text
+  shared = set.intersection(*(set(rows) for rows in found.values()))
+  if not shared:
+    raise UsageError(
+        f"study.sources.{SENTENCES}: no sentence is there in all of"
+        f" {' '.join(languages)}"
+    )
+  return {
+      lang: [rows[i] for i in sorted(shared)] for lang, rows in found.items()
+  }
+
+
 def digest(names: Sequence[str], given: Mapping[str, str]) -> str:
   """Changes when the pocket world or a given source's address does."""
   text = "\0".join(f"{n}={given.get(n, '')}" for n in sorted(names))
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _given(name, languages, given) -> dict[tuple[str, str], Instruction]:
+def _reader(name: str, given: Mapping[str, str]) -> tuple[str, str]:
   check(name, given)
   reader, colon, path = given[name].partition(":")
   if not colon:
     raise UsageError(
         f"study.sources.{name}={given[name]!r}: write READER:PATH"
     )
+  return reader, path
+
+
+def _given(name, languages, given) -> dict[tuple[str, str], Instruction]:
+  reader, path = _reader(name, given)
   rows = sources.open_source(reader, path, languages=languages)
   return {(row.id, row.lang): row for row in rows}
+
+
+def _about_text(row: Instruction) -> Instruction:
+  """A question about a text: the prompt's last line, where it is not apart."""
+  context, _, question = row.prompt.rpartition("\n")
+  return dataclasses.replace(
+      row, extra={"context": context, "question": question, **row.extra}
+  )
+
+
+def benchmark(name: str, given: Mapping[str, str]):
+  """A multiple-choice benchmark among the sources, and where its files are.
+
+  Raises:
+    UsageError: there is none, or no such directory.
+  """
+  from mlit_jax.evals import benchmarks
+
+  check(name, given)
+  reader, _, path = given[name].partition(":")
+  promised = expected.of(given[name])
+  found = benchmarks.BENCHMARKS.get(name if promised else reader)
+  if found is None or not (promised or os.path.isdir(path)):
+    raise UsageError(
+        f"study.sources.{name}={given[name]!r}: write BENCHMARK:DIRECTORY with"
+        f" one of {', '.join(benchmarks.BENCHMARKS)}"
+    )
+  return found, path
+
+
+def _benchmark(name, languages, given) -> Iterator[Choice]:
+  found, path = benchmark(name, given)
+  promised = expected.of(given[name])
+  for lang in languages:
+    if lang not in found.languages:
+      continue
+    if promised:
+      text = "x" * (promised.characters // 2)
+      yield from (
+          Choice(f"{i}", lang, text, (text, text), 0)
+          for i in range(promised.rows)
+      )
+      continue
+    for item in found.items(path, lang):
+      befores, endings = zip(*item.options, strict=True)
+      yield Choice(
+          item.id, lang, befores[0], endings, item.right, befores=befores
+      )
 
 
 @functools.cache

@@ -10,11 +10,21 @@ import mlit_jax
 from mlit_jax import records
 from mlit_jax.analysis import judgments as judgments_lib
 from mlit_jax.data import token_file, tokenizers
-from mlit_jax.studies import comparisons, estimates, material, pipeline, steps
+from mlit_jax.studies import (
+    asking,
+    comparisons,
+    estimates,
+    material,
+    pipeline,
+    steps,
+)
 from mlit_jax.studies.study import Place
 from mlit_jax.studies.systems import BASE, System
 
 RESULTS, ANSWERS = "results.json", "answers.jsonl"
+JUDGMENTS = "judgments.jsonl"
+# Of a training whose best checkpoint was chosen: at which step, by which loss.
+_VALIDATED = ("best_step", "validation_loss")
 
 
 class Outcomes:
@@ -48,7 +58,7 @@ class Outcomes:
     self.systems = {system.name: system for system in systems}
     self.prompts = material.prompts(
         config.evaluation, self.languages, pipeline.given(config)
-    )
+    ) if config.evaluation else []
     self.answers = self._read_answers()
     self.judgments: dict[str, dict[str, list[records.Judgment]]] = {}
     for name in self.systems:
@@ -59,22 +69,29 @@ class Outcomes:
           groups[j.lang].append(j)
 
   def _read_answers(self) -> dict[str, dict[tuple[str, str], dict[str, Any]]]:
-    gate = comparisons.pocket_gate(self._candidates)
     references = {(p.id, p.lang): p.response for p in self.prompts}
     found = {}
     for name in self.systems:
       path = self._place.of(pipeline.decoding(name)) / steps.RESPONSES
-      if not path.exists():
-        continue  # a study without answers: it compares likelihoods
-      rows = found[name] = {}
-      for r in records.read_records(path, records.Response):
-        lang = gate.identify(r.response, self._candidates).lang
-        rows[r.id, r.lang] = {
-            "text": r.response,
-            "found": lang,
-            "exact": plain(r.response) == plain(references[r.id, r.lang]),
-            "consistent": lang == r.lang,
-        }
+      # Without answers a study compares likelihoods.
+      if path.exists():
+        found[name] = self._read(path, references)
+    return found
+
+  def _read(
+      self, path, references, asked: str = ""
+  ) -> dict[tuple[str, str], dict[str, Any]]:
+    gate = asking.gate(self._config, self._candidates, asked)
+    found = {}
+    for r in records.read_records(path, records.Response):
+      lang = gate.identify(r.response, self._candidates).lang
+      found[r.id, r.lang] = {
+          "text": r.response,
+          "found": lang,
+          "exact": plain(r.response) == plain(references[r.id, r.lang]),
+          "consistent": lang == r.lang,
+          "unknown": not lang,
+      }
     return found
 
   def of_kind(self, kind: str) -> list[System]:
@@ -93,12 +110,7 @@ class Outcomes:
         "preset": preset,
         "seed": config.seed,
         "version": mlit_jax.__version__,
-        "judge": {
-            "spec": config.judge,
-            # As yet there is no judge but the reference judge.
-            "is_language_model": config.judge != "reference",
-            "note": comparisons.REFERENCE_NOTE,
-        },
+        "judge": asking.about(config),
         "languages": list(self._config.languages),
         "base": self.base(),
         "systems": self.describe(),
@@ -154,6 +166,7 @@ class Outcomes:
           "steps": training.get("steps"),
           "tokens": training.get("tokens_seen"),
           "final_loss": training.get("final_loss"),
+          **{key: training[key] for key in _VALIDATED if key in training},
       }
     return found
 
@@ -167,30 +180,75 @@ class Outcomes:
       found[system] = {lang: estimates.rate(groups[lang]) for lang in groups}
     return found
 
+  def every_judgment(self) -> Iterable[records.Judgment]:
+    """All of them, system by system."""
+    for groups in self.judgments.values():
+      for judged in groups.values():
+        yield from judged
+
   def rows(self) -> Iterable[dict[str, Any]]:
     """One row per question with every system's answer."""
-    for prompt in self.prompts:
-      key = prompt.id, prompt.lang
-      yield {
-          "id": prompt.id,
-          "lang": prompt.lang,
-          "prompt": prompt.prompt,
-          "reference": prompt.response,
-          "answers": {
-              system: {k: answers[key][k] for k in ("text", "found", "exact")}
-              for system, answers in self.answers.items()
-              if key in answers
-          },
-      }
+    return _rows(self.prompts, self.answers)
+
+  def more_rows(
+      self, name: str, asked: Mapping[str, Sequence[str]]
+  ) -> Iterable[dict[str, Any]]:
+    """Rows of another material; its name goes before their ids.
+
+    Args:
+      name: of the material.
+      asked: system -> the languages that it was asked in.
+    """
+    languages = tuple(dict.fromkeys(x for y in asked.values() for x in y))
+    prompts = material.prompts(
+        name, languages, pipeline.given(self._config)
+    )
+    references = {(p.id, p.lang): p.response for p in prompts}
+    answers = {
+        system: self._read(
+            self._place.of(pipeline.decoding(system, name)) / steps.RESPONSES,
+            references, name,
+        )
+        for system in self.systems if system in asked
+    }
+    for row in _rows(prompts, answers):
+      yield row | {"id": f"{name}/{row['id']}"}
 
 
-def write(workdir, results: Mapping[str, Any], rows: Iterable[Mapping]) -> None:
-  """Writes results.json and answers.jsonl into the working directory.
+def _rows(prompts, answers) -> Iterable[dict[str, Any]]:
+  for prompt in prompts:
+    key = prompt.id, prompt.lang
+    yield {
+        "id": prompt.id,
+        "lang": prompt.lang,
+        "prompt": prompt.prompt,
+        "reference": prompt.response,
+        "answers": {
+            system: {k: given[key][k] for k in ("text", "found", "exact")}
+            for system, given in answers.items() if key in given
+        },
+    }
+
+
+def write(
+    workdir,
+    results: Mapping[str, Any],
+    rows: Iterable[Mapping],
+    judgments: Iterable[records.Judgment] = (),
+) -> None:
+  """Writes results.json, answers.jsonl and judgments.jsonl.
 
   results.json holds no times and no paths: equal runs give equal bytes.
+
+  Args:
+    workdir: where they go.
+    results: the numbers.
+    rows: of answers.jsonl, a question each with every system's answer.
+    judgments: what the judge said of them, in its own words.
   """
   lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
   records.write_text(workdir / ANSWERS, lines)
+  records.write_records(workdir / JUDGMENTS, judgments)
   records.write_json(workdir / RESULTS, results)
 
 

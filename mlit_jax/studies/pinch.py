@@ -11,7 +11,14 @@ from collections.abc import Sequence
 
 from mlit_jax.data import counts as counts_lib
 from mlit_jax.errors import UsageError
-from mlit_jax.studies import checks, comparisons, material, pipeline, steps
+from mlit_jax.studies import (
+    asking,
+    checks,
+    comparisons,
+    material,
+    pipeline,
+    steps,
+)
 from mlit_jax.studies import systems as systems_lib
 from mlit_jax.studies.study import Step
 from mlit_jax.studies.systems import BASE, System, mono
@@ -60,6 +67,8 @@ def left_out(config) -> dict[str, str]:
     found[BILINGUAL] = f"{len(languages)} languages do not make pairs"
   if len([x for x in config.family if x in languages]) < 2:
     found[FAMILY] = "fewer than two languages of family are in languages"
+  if pipeline.adopts(config):
+    found[SHARE] = "what a base that is given has read is not known"
   return {k: v for k, v in found.items() if k in config.experiments}
 
 
@@ -139,10 +148,18 @@ def check(config) -> None:
   for name in ("percents", "half_percents"):
     if bad := [p for p in config[name] if not 0 < p <= 100]:
       raise UsageError(f"{name}: {bad[0]} does not lie in (0, 100]")
+  for name, asked in (("percents", PERCENT), ("half_percents", HALF)):
+    for p in config[name] if asked in experiments(config) else ():
+      part = config.one_percent if p == 1 else 0
+      if not (part or round(config.num_examples * p / 100)):
+        raise UsageError(
+            f"{name}: {p:g} % of {config.num_examples} is no example; leave it"
+            " out, or give more --study.num_examples"
+        )
   if bad := [n for n in config.numbers if n < 1]:
     raise UsageError(f"numbers: {bad[0]} is not at least 1")
   checks.budget(config)
-  comparisons.check_judge(config.judge)
+  asking.check(config)
 
 
 def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
@@ -177,7 +194,10 @@ def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
           ),
           {"config": config.to_dict(), "preset": preset},
           pipeline.everything(everything, ("judge",)),
-          (pinch_results.RESULTS, pinch_results.ANSWERS),
+          (
+              pinch_results.RESULTS, pinch_results.ANSWERS,
+              pinch_results.JUDGMENTS,
+          ),
       )
   )
   found.append(pipeline.report_step(workdir, RESULTS_STEP))
@@ -195,10 +215,10 @@ def _judge_step(config, system: System, languages: Sequence[str]) -> Step:
   judged, given = tuple(config.languages), pipeline.given(config)
 
   def work(place, show):
-    del show
     comparisons.judge_languages(
-        place.directory,
-        config.judge,
+        config,
+        place,
+        show,
         judged,
         material.prompts(config.evaluation, tuple(opponents), given),
         place.of(pipeline.decoding(system.name)) / steps.RESPONSES,
@@ -211,9 +231,15 @@ def _judge_step(config, system: System, languages: Sequence[str]) -> Step:
   return Step(
       f"judge-{system.name}",
       work,
-      {"judge": config.judge, "opponents": opponents, "candidates": judged},
+      {
+          "opponents": opponents, "candidates": judged,
+          **asking.params(
+              config, "side_by_side", config.evaluation, tuple(opponents)
+          ),
+      },
       tuple(
           pipeline.decoding(name)
           for name in dict.fromkeys([system.name, *opponents.values()])
       ),
+      alone=asking.alone(config),
   )

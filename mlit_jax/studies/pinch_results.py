@@ -9,11 +9,11 @@ from mlit_jax import records
 from mlit_jax.analysis import judgments as judgments_lib
 from mlit_jax.analysis import statistics
 from mlit_jax.studies import estimates, outcomes, pinch, pipeline
-from mlit_jax.studies.outcomes import ANSWERS, RESULTS, Outcomes
+from mlit_jax.studies.outcomes import ANSWERS, JUDGMENTS, RESULTS, Outcomes
 from mlit_jax.studies.study import Place
 from mlit_jax.studies.systems import BASE, System, mono
 
-__all__ = ["ANSWERS", "RESULTS", "write"]
+__all__ = ["ANSWERS", "JUDGMENTS", "RESULTS", "write"]
 _FLOOR = 65.0
 
 
@@ -24,7 +24,7 @@ def write(
     systems: Sequence[System],
     workdir: pathlib.Path,
 ) -> None:
-  """Writes results.json and answers.jsonl into the working directory."""
+  """Writes results.json, answers.jsonl and judgments.jsonl."""
   found = Outcomes(place, config, systems)
   study = _Pinch(found, config)
   against = {"base": study.against(lambda lang: BASE)}
@@ -39,12 +39,13 @@ def write(
       "against_control": against["control"],
       "exact_match": found.rates("exact"),
       "language_consistency": found.rates("consistent"),
+      "language_unknown": found.rates("unknown"),
       "exact_match_by_task": study.by_task(),
       "learning": study.learning(against),
       "experiments": study.experiments(),
       "left_out": pinch.left_out(config),
   }
-  outcomes.write(workdir, results, found.rows())
+  outcomes.write(workdir, results, found.rows(), found.every_judgment())
 
 
 class _Pinch:
@@ -246,10 +247,9 @@ class _Pinch:
     }
 
     def above(scores):
-      return [
-          lang for lang in self._languages
-          if lang in scores and scores[lang]["ci"][0] > _FLOOR
-      ]
+      # Where every judgment failed there is no interval.
+      lows = {lang: row["ci"][0] for lang, row in scores.items() if row["n"]}
+      return [x for x in self._languages if x in lows and lows[x] > _FLOOR]
 
     return {
         "against_base_floor": _FLOOR,
@@ -279,7 +279,9 @@ def _average(others, main) -> dict[str, Any]:
   if not main and ids:
     distinct = list(dict.fromkeys(ids))
     ids, values = ids + distinct, values + [0.5] * len(distinct)
-  return estimates.mean(ids, values) if ids else estimates.BY_DEFINITION
+  if not main and not others:
+    return estimates.BY_DEFINITION
+  return estimates.mean(ids, values)
 
 
 def _mirror(j: records.Judgment) -> records.Judgment:

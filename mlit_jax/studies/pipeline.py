@@ -6,15 +6,24 @@ the graph's steps from it.
 
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlit_jax.data.pocket import world
-from mlit_jax.studies import material, steps
+from mlit_jax.studies import material, steps, work
 from mlit_jax.studies.study import Step
 from mlit_jax.studies.systems import BASE, System
 
 VOCABULARY = "vocabulary"
+# What a section of the config may say of the optimizer, and beyond.
+_OPTIMIZER = (
+    "learning_rate", "schedule", "warmup_ratio", "b1", "b2", "weight_decay",
+    "clip_norm",
+)
+_MORE = (
+    "truncate", "packing", "precision", "remat", "accumulation", "mesh",
+)
+_UNLESS_ZERO = ("rows_together", "validate_every")
 
 
 def given(config) -> dict[str, str]:
@@ -22,14 +31,40 @@ def given(config) -> dict[str, str]:
   return dict(config.sources.to_dict())
 
 
+def adopts(config) -> bool:
+  """Whether the base is a model directory, there or still to be given."""
+  return bool(config.base or config.models)
+
+
 def bases(config) -> dict[str, dict[str, Any]]:
-  """Name of a base model -> its shape; {} where it comes from a directory."""
-  shape = config.model.to_dict()
+  """Name of a base model -> its shape; {} where it comes from a directory.
+
+  All of the preset's, or the one that `model` names.
+  """
+  if adopts(config):
+    return {BASE: {}, **{name: {} for name in given_bases(config)}}
+  shape = config.shape.to_dict()
   others = {
       name: shape | change
       for name, change in config.other_bases.to_dict().items()
   }
-  return {BASE: {} if config.base else shape, **others}
+  found = {BASE: shape, **others}
+  return {BASE: found[config.model]} if config.model else found
+
+
+def given_bases(config) -> dict[str, pathlib.Path]:
+  """Model directories beside `base`, by the names that `other_bases` gives."""
+  return {
+      name: pathlib.Path(value)
+      for name, value in config.get("other_bases", {}).items()
+      if isinstance(value, str)
+  }
+
+
+def vocabulary(config, base: str) -> str:
+  """The step that has a base's tokenizer: given bases have their own."""
+  own = adopts(config) and base in given_bases(config)
+  return f"{VOCABULARY}-{base}" if own else VOCABULARY
 
 
 def base_languages(config) -> tuple[str, ...]:
@@ -52,74 +87,91 @@ def shares(config) -> dict[str, float]:
 
 def base_steps(config) -> list[Step]:
   """The vocabulary and the untuned models."""
-  if config.base:
-    return [_adopted_vocabulary(config), _adopted_base(config)]
+  if adopts(config):
+    found = _adopted(config)
+    for name, place in given_bases(config).items():
+      found += _adopt(name, place, vocabulary(config, name), _files(place))
+    return found
   options = tuning_options(config.pretrain)
-  share, total = shares(config), config.pretrain.documents
+  documents = config.pretrain.documents
   found = [
       _vocabulary(config),
-      Step(
-          f"data-{BASE}",
-          lambda place, show: steps.build_documents(
-              place.directory, place.of(VOCABULARY), share, total, config.seed
-          ),
-          {"shares": share, "documents": total, "seed": config.seed},
-          (VOCABULARY,),
-      ),
+      _documents(BASE, shares(config), documents, config.seed, {}),
   ]
-  for name, model in bases(config).items():
-    work = functools.partial(
-        _train, data=f"data-{BASE}", base=None, model=model, options=options,
-        seed=config.seed,
-    )
-    found.append(
-        Step(
-            f"model-{name}", work,
-            {"model": model, "options": options, "seed": config.seed},
-            (f"data-{BASE}", VOCABULARY),
-            # The longest step, and everything waits for it.
-            alone=True,
-        )
-    )
-  return found
+  # The longest step, and everything waits for it: alone.
+  return found + [
+      _train(
+          config, name, f"data-{BASE}", None, model, options, alone=True
+      )
+      for name, model in bases(config).items()
+  ]
+
+
+def reading_steps(
+    config, name: str, shares: dict[str, float], documents: int, options
+) -> list[Step]:
+  """A base that reads on: continued pre-training on other documents.
+
+  Args:
+    config: of the study.
+    name: of the model that comes out.
+    shares: language -> its share of the documents.
+    documents: how many; drawn apart from those of pre-training.
+    options: of the training, as tuning_options gives them.
+  """
+  data = f"data-{name}"
+  return [
+      _documents(name, shares, documents, config.seed + 1, given(config)),
+      _train(config, name, data, BASE, bases(config)[BASE], options),
+  ]
 
 
 def tuning_steps(config, system: System) -> list[Step]:
   """A system's data and model."""
   data = f"data-{system.name}"
   options = tuning_options(config[system.tuning])
+  longest = options["row_length"] if options.get("truncate") else 0
   model = bases(config).get(system.base, {})
   sources = given(config)
   named = [part["source"] for part in system.recipe["parts"]]
-
-  def build(place, show):
-    del show
-    steps.build_instructions(
-        place.directory, place.of(VOCABULARY), system.recipe, sources,
-        template=config.template, shuffle_responses=system.shuffled,
-    )
-
-  work = functools.partial(
-      _train, data=data, base=system.base, model=model, options=options,
-      seed=config.seed,
+  recipe, tokenizer = dict(system.recipe), vocabulary(config, system.base)
+  if held_out := config[system.tuning].get("held_out"):
+    recipe["validation"] = held_out
+  build = functools.partial(
+      work.build, vocabulary=tokenizer, recipe=recipe, sources=sources,
+      template=config.template, shuffled=system.shuffled, max_length=longest,
   )
   return [
       Step(
           data, build,
           {
-              "recipe": system.recipe,
+              "recipe": recipe,
               "sources": {n: sources[n] for n in named if n in sources},
               "shuffled": system.shuffled,
               "template": config.template,
+              "max_length": longest,
           },
-          (VOCABULARY,),
+          (tokenizer,),
       ),
-      Step(
-          f"model-{system.name}", work,
-          {"model": model, "options": options, "seed": config.seed},
-          (data, f"model-{system.base}", VOCABULARY),
-      ),
+      _train(config, system.name, data, system.base, model, options),
   ]
+
+
+def _train(
+    config, name: str, data: str, base: str | None, model, options,
+    alone: bool = False,
+) -> Step:
+  """The step that trains a model, from a base or from scratch."""
+  params = {"model": model, "options": options, "seed": config.seed}
+  tokenizer = vocabulary(config, base or name)
+  return Step(
+      f"model-{name}",
+      functools.partial(
+          work.train, data=data, vocabulary=tokenizer, base=base, **params
+      ),
+      params, (data, *([f"model-{base}"] if base else ()), tokenizer),
+      alone=alone,
+  )
 
 
 def decode_step(
@@ -134,27 +186,25 @@ def decode_step(
   asked = prompts or config.evaluation
   sources = given(config)
   new = max_new_tokens or config.max_new_tokens
+  source = material.asked(asked, sources)
   params = {
       "languages": languages,
-      "prompts": [asked, sources.get(asked, "")],
+      "prompts": [source, sources.get(source, "")],
       "template": config.template,
       "max_new_tokens": new,
       "batch_size": config.decode_batch_size,
+      "dtype": config.dtype,
   }
-
-  def work(place, show):
-    steps.decode(
-        place.directory / steps.RESPONSES,
-        place.of(f"model-{system}") / steps.MODEL,
-        system,
-        material.prompts(asked, languages, sources),
-        template=config.template,
-        max_new_tokens=new,
-        batch_size=config.decode_batch_size,
-        show=show,
-    )
-
-  return Step(decoding(system, prompts), work, params, (f"model-{system}",))
+  return Step(
+      decoding(system, prompts),
+      functools.partial(
+          work.decode, systems=[system], asked=asked, languages=languages,
+          sources=sources, template=config.template, max_new_tokens=new,
+          batch_size=config.decode_batch_size, dtype=config.dtype,
+          mesh_shape=tuple(config.decode_mesh),
+      ),
+      params, (f"model-{system}",),
+  )
 
 
 def decoding(system: str, prompts: str = "") -> str:
@@ -182,38 +232,59 @@ def everything(
 
 
 def tuning_options(section) -> dict[str, Any]:
-  """The options of steps.train from a section of the config."""
+  """The options of steps_training.train from a section of the config."""
   keys = (
       "row_length", "loss_length", "batch_size", "epochs", "checkpoint_every",
   )
-  return {
+  found = {
       **{key: section[key] for key in keys},
-      "optimizer": {"learning_rate": section.learning_rate},
+      "optimizer": {key: section[key] for key in _OPTIMIZER if key in section},
   }
+  found |= {key: section[key] for key in _MORE if key in section}
+  found |= {key: section[key] for key in _UNLESS_ZERO if section.get(key)}
+  if "lora" in section:
+    found["lora"] = section.lora.to_dict()
+  return found
 
 
-def report_step(workdir: pathlib.Path, needs: str) -> Step:
-  """The report, made from results.json and answers.jsonl."""
+def report_step(
+    workdir: pathlib.Path,
+    needs: str,
+    view: Callable[[Mapping[str, Any]], Any] | None = None,
+) -> Step:
+  """The report, made from results.json and what stands beside it.
 
-  def work(place, show):
+  Args:
+    workdir: where they are.
+    needs: the step that writes them.
+    view: of a study of one's own: from results.json to a report's spec.View.
+  """
+
+  def write(place, show):
     del place, show
     from mlit_jax.studies.report import page
 
-    page.write_report(workdir)
+    page.write_report(workdir, view)
 
-  return Step("report", work, {}, (needs,), ("report.html",))
+  return Step("report", write, {}, (needs,), ("report.html",))
 
 
-def _train(place, show, *, data, base, model, options, seed) -> None:
-  steps.train(
-      place.directory,
-      place.of(data),
-      place.of(VOCABULARY),
-      base=place.of(f"model-{base}") / steps.MODEL if base else None,
-      model=model,
-      options=options,
-      seed=seed,
-      show=show,
+def _documents(
+    name: str,
+    shares: dict[str, float],
+    total: int,
+    seed: int,
+    sources: Mapping[str, str],
+) -> Step:
+  held = {k: v for k, v in sources.items() if k == material.DOCUMENTS}
+  params = {"shares": shares, "documents": total, "seed": seed}
+  return Step(
+      f"data-{name}",
+      lambda place, show: steps.build_documents(
+          place.directory, place.of(VOCABULARY), shares, total, seed, held
+      ),
+      params | ({"sources": held} if held else {}),
+      (VOCABULARY,),
   )
 
 
@@ -237,20 +308,32 @@ def _vocabulary(config) -> Step:
   )
 
 
-def _adopted_vocabulary(config) -> Step:
-  base = base_directory(config)
-  return Step(
-      VOCABULARY,
-      lambda place, show: steps.adopt_tokenizer(place.directory, base),
-      {"base": str(base), "files": steps.fingerprint(base)},
-  )
+def _adopted(config) -> list[Step]:
+  """The study's base and its tokenizer, there or still to be given."""
+  params = _files(base_directory(config)) if config.base else {
+      "base": "", "expected": config.model
+  }
+  return _adopt(BASE, base_directory(config), VOCABULARY, params)
 
 
-def _adopted_base(config) -> Step:
-  base = base_directory(config)
-  return Step(
-      f"model-{BASE}",
-      lambda place, show: steps.adopt_model(place.directory, base),
-      {"base": str(base), "files": steps.fingerprint(base)},
-      (VOCABULARY,),
-  )
+def _adopt(
+    name: str, place: pathlib.Path, vocabulary: str, params: dict[str, Any]
+) -> list[Step]:
+  """A base from a model directory, and its tokenizer."""
+  return [
+      Step(
+          vocabulary,
+          lambda at, show: steps.adopt_tokenizer(at.directory, place),
+          params,
+      ),
+      Step(
+          f"model-{name}",
+          lambda at, show: steps.adopt_model(at.directory, place),
+          params, (vocabulary,),
+      ),
+  ]
+
+
+def _files(base: pathlib.Path) -> dict[str, Any]:
+  """What stands for a base that is given."""
+  return {"base": str(base), "files": steps.fingerprint(base)}

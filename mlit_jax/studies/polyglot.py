@@ -9,27 +9,26 @@ import pathlib
 from collections.abc import Sequence
 
 from mlit_jax.errors import UsageError
-from mlit_jax.studies import (
-    checks,
-    comparisons,
-    material,
-    pipeline,
-    steps,
-)
+from mlit_jax.studies import asking, checks, comparisons, pipeline
 from mlit_jax.studies import systems as systems_lib
 from mlit_jax.studies.study import Step
 from mlit_jax.studies.systems import BASE, System
 
 NAME = "polyglot"
-FEW, MANY = SIZES = ("few", "many")
+FEW, MANY, CURATED = "few", "many", "curated"
 PARALLEL, SAMPLED, PARTITION = DESIGNS = ("parallel", "sampled", "partition")
 # All of the languages, and all but the main one.
 EVERY, WITHOUT = "all", "without"
 
 
 def sizes(config) -> dict[str, int]:
-  """few and many: examples of one language."""
-  return {FEW: config.few_examples, MANY: config.num_examples}
+  """few, many, and few from a curated source: examples of one language."""
+  found = {FEW: config.few_examples, MANY: config.num_examples}
+  return found | ({CURATED: config.few_examples} if config.curated else {})
+
+
+def _source(config, size: str) -> str:
+  return config.curated if size == CURATED else config.train
 
 
 def systems(config) -> list[System]:
@@ -37,10 +36,11 @@ def systems(config) -> list[System]:
   found, languages = [System(BASE, "base")], list(config.languages)
   others = [x for x in languages if x != config.main_language]
   for size, number in sizes(config).items():
+    source = _source(config, size)
     found += [
         System(
             mono(size, lang), "monolingual",
-            systems_lib.partition(config, {lang: number}, lang),
+            _recipe(config, source, PARTITION, [lang], number),
             language=lang, about={"size": size, "examples": number},
         )
         for lang in languages
@@ -50,7 +50,7 @@ def systems(config) -> list[System]:
         found.append(
             System(
                 mixture(size, which, design), "mixture",
-                _recipe(config, design, codes, number),
+                _recipe(config, source, design, codes, number),
                 about={
                     "size": size, "examples": number, "design": design,
                     "set": which,
@@ -68,18 +68,20 @@ def mixture(size: str, which: str, design: str) -> str:
   return f"{size}-{which}-{design}"
 
 
-def _recipe(config, design: str, languages: Sequence[str], number: int):
+def _recipe(
+    config, source: str, design: str, languages: Sequence[str], number: int
+):
   if design == PARALLEL:
     counts = dict.fromkeys(languages, number)
-    part = systems_lib.part(config.train, "parallel", counts=counts)
+    part = systems_lib.part(source, "parallel", counts=counts)
   elif design == SAMPLED:
     part = systems_lib.part(
-        config.train, "sampled", languages=list(languages), total=number
+        source, "sampled", languages=list(languages), total=number
     )
   else:
     counts = {"rule": "even", "languages": list(languages), "total": number}
     part = systems_lib.part(
-        config.train, "partition", counts=counts, main=languages[0]
+        source, "partition", counts=counts, main=languages[0]
     )
   return systems_lib.recipe(config.seed, part)
 
@@ -90,7 +92,7 @@ def contests(config) -> list[tuple[str, str]]:
     return []
   return [
       (mixture(size, EVERY, PARALLEL), mono(size, lang))
-      for size in SIZES for lang in config.languages
+      for size in sizes(config) for lang in config.languages
   ]
 
 
@@ -112,7 +114,7 @@ def check(config) -> None:
         f"few_examples={config.few_examples} must lie between"
         f" {len(config.languages)} and num_examples={config.num_examples}"
     )
-  comparisons.check_judge(config.judge)
+  asking.check(config)
 
 
 def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
@@ -127,7 +129,12 @@ def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
     found.append(
         comparisons.score_step(config, system.name, "mt_bench", languages)
     )
-  found += [_contest_step(config, a, b) for a, b in contests(config)]
+  found += [
+      comparisons.contest_step(
+          config, contest(a, b), "mt_bench_pair", a, b, languages
+      )
+      for a, b in contests(config)
+  ]
 
   from mlit_jax.studies import polyglot_results
 
@@ -142,7 +149,10 @@ def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
               *pipeline.everything(everything, ("judge",)),
               *(contest(a, b) for a, b in contests(config)),
           ),
-          (polyglot_results.RESULTS, polyglot_results.ANSWERS),
+          (
+              polyglot_results.RESULTS, polyglot_results.ANSWERS,
+              polyglot_results.JUDGMENTS,
+          ),
       )
   )
   found.append(pipeline.report_step(workdir, "results"))
@@ -152,23 +162,3 @@ def graph(config, preset: str, workdir: pathlib.Path) -> list[Step]:
 def contest(a: str, b: str) -> str:
   """The step that judges one system against another."""
   return f"judge-{a}-against-{b}"
-
-
-def _contest_step(config, a: str, b: str) -> Step:
-  languages, given = tuple(config.languages), pipeline.given(config)
-
-  def work(place, show):
-    del show
-    comparisons.compare(
-        place.directory,
-        config.judge,
-        "mt_bench_pair",
-        languages,
-        material.prompts(config.evaluation, languages, given),
-        *(place.of(pipeline.decoding(x)) / steps.RESPONSES for x in (a, b)),
-    )
-
-  return Step(
-      contest(a, b), work, {"judge": config.judge, "candidates": languages},
-      (pipeline.decoding(a), pipeline.decoding(b)),
-  )

@@ -1,18 +1,19 @@
 """From answers and scores to results.json and answers.jsonl (polyglot)."""
 
+import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlit_jax import records
 from mlit_jax.analysis import judgments as judgments_lib
 from mlit_jax.analysis import scores
 from mlit_jax.studies import comparisons, estimates, outcomes, polyglot
-from mlit_jax.studies.outcomes import ANSWERS, RESULTS, Outcomes
+from mlit_jax.studies.outcomes import ANSWERS, JUDGMENTS, RESULTS, Outcomes
 from mlit_jax.studies.study import Place
 from mlit_jax.studies.systems import System
 
-__all__ = ["ANSWERS", "RESULTS", "write"]
+__all__ = ["ANSWERS", "JUDGMENTS", "RESULTS", "write"]
 
 
 def write(
@@ -22,17 +23,25 @@ def write(
     systems: Sequence[System],
     workdir: pathlib.Path,
 ) -> None:
-  """Writes results.json and answers.jsonl into the working directory."""
+  """Writes results.json, answers.jsonl and judgments.jsonl."""
   found = Outcomes(place, config, systems)
   table = {name: _scores(found, name) for name in found.systems}
+  contests = {
+      (a, b): records.read_records(
+          place.of(polyglot.contest(a, b)) / comparisons.JUDGMENTS,
+          records.Judgment,
+      )
+      for a, b in polyglot.contests(config)
+  }
   results = found.head(polyglot.NAME, preset) | {
       "exact_match": found.rates("exact"),
       "language_consistency": found.rates("consistent"),
       "scores": table,
       "gains": _gains(table, config),
-      "contests": _contests(place, config),
+      "contests": _contests(contests),
   }
-  outcomes.write(workdir, results, found.rows())
+  judgments = itertools.chain(found.every_judgment(), *contests.values())
+  outcomes.write(workdir, results, found.rows(), judgments)
 
 
 def _scores(found: Outcomes, name: str) -> dict[str, Any]:
@@ -53,7 +62,7 @@ def _gains(table, config) -> list[dict[str, Any]]:
   paper's cross-lingual comparison.
   """
   rows = []
-  for size in polyglot.SIZES:
+  for size in polyglot.sizes(config):
     for which in (polyglot.EVERY, polyglot.WITHOUT):
       for design in config.designs:
         name = polyglot.mixture(size, which, design)
@@ -67,22 +76,29 @@ def _gains(table, config) -> list[dict[str, Any]]:
           ]
           languages[lang] = {
               "own": _percent(score, own),
-              "cross": _percent(score, sum(others) / len(others)),
+              "cross": _percent(score, _mean(others)),
           }
         rows.append({"system": name, "languages": languages})
   return rows
 
 
-def _percent(score: float, against: float) -> float:
+def _mean(scores: Sequence[float | None]) -> float | None:
+  """None where one of them is: a judge that gave no verdict at all."""
+  return None if None in scores else sum(scores) / len(scores)
+
+
+def _percent(score: float | None, against: float | None) -> float | None:
+  if score is None or against is None:
+    return None
   return round(100 * (score / against - 1), estimates.DECIMALS)
 
 
-def _contests(place: Place, config) -> list[dict[str, Any]]:
+def _contests(
+    contests: Mapping[tuple[str, str], Sequence[records.Judgment]],
+) -> list[dict[str, Any]]:
   """The parallel models against the monolingual ones, language by language."""
   rows = []
-  for a, b in polyglot.contests(config):
-    path = place.of(polyglot.contest(a, b)) / comparisons.JUDGMENTS
-    judged = records.read_records(path, records.Judgment)
+  for (a, b), judged in contests.items():
     rows.append({
         "a": a, "b": b,
         "turns": {

@@ -7,27 +7,28 @@ A working directory holds
   timings.json   seconds per step, of the run that did it
 """
 
-import fcntl
 import json
 import os
 import pathlib
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from mlit_jax import records
+from mlit_jax import locked_directory, records
 from mlit_jax.errors import UsageError
 from mlit_jax.studies import study as study_lib
 from mlit_jax.studies import workers
 from mlit_jax.studies.progress import Progress
 
-STUDY, TIMINGS, LOCK, STEPS = "study.json", "timings.json", ".lock", "steps"
+STUDY, TIMINGS, STEPS = "study.json", "timings.json", "steps"
 _DONE, _STARTED = "done.json", "started.json"
+# A step's states; BEGUN: somebody is at it, or was killed while at it.
+DONE, BEGUN, OPEN = "done", "begun", "open"
 _MAX_NAMED = 3
 
 
-class Workdir:
+class Workdir(locked_directory.LockedDirectory):
   """A study's working directory, locked until it is closed."""
 
   def __init__(
@@ -50,69 +51,28 @@ class Workdir:
         else, or another config and `update` was not asked for. Nothing is
         changed then.
     """
-    self.path = pathlib.Path(path)
     self._identity = json.loads(json.dumps(identity))
-    try:
-      if self.path.exists() and not self.path.is_dir():
-        raise UsageError(f"{path}: not a directory; choose another --workdir")
-      if self.path.is_dir() and any(self.path.iterdir()):
-        self._check_ours(update)
-      self.path.mkdir(parents=True, exist_ok=True)
-      # Held open: the lock lasts as long as the file.
-      self._lock = open(self.path / LOCK, "w")  # noqa: SIM115
-    except OSError as e:
-      raise UsageError(
-          f"{path}: cannot be written ({e.strerror}); choose another --workdir"
-      ) from None
-    try:
-      fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      raise UsageError(
-          f"{path}: another mlit is working there; wait for it or choose"
-          " another --workdir"
-      ) from None
+    super().__init__(path, lambda: self._check_ours(update))
     workers.check_none_left(self.path)
     records.write_json(self.path / STUDY, self._identity)
 
-  def __enter__(self) -> Self:
-    return self
-
-  def __exit__(self, *exception) -> None:
-    self._lock.close()
-
   def _check_ours(self, update: bool) -> None:
-    marker = self.path / STUDY
-    if not marker.exists():
-      # A run killed before its first word leaves nothing but the lock.
-      if {p.name for p in self.path.iterdir()} - {LOCK, workers.LOCK}:
-        raise UsageError(
-            f"{self.path}: holds files but no {STUDY}, so it is not a study's;"
-            " choose an empty --workdir"
-        )
+    held = locked_directory.read_marker(
+        self.path / STUDY, "a study's", ("config",), (workers.LOCK,)
+    )
+    if held is None:
       return
-    try:
-      held = json.loads(marker.read_text(encoding="utf-8"))
-      held_config = dict(held["config"])
-    except (ValueError, KeyError, TypeError):
-      raise UsageError(
-          f"{marker}: damaged; choose another --workdir"
-      ) from None
     for key in ("study", "preset"):
       if held.get(key) != self._identity[key]:
         raise UsageError(
             f"{self.path}: holds {key} {held.get(key)!r}, not"
             f" {self._identity[key]!r}; choose another --workdir"
         )
-    config = self._identity["config"]
-    changed = [
-        f"{key}={held_config.get(key)!r} (now {config.get(key)!r})"
-        for key in sorted(config.keys() | held_config.keys())
-        if config.get(key) != held_config.get(key)
-    ]
+    changed = locked_directory.differences(
+        held["config"], self._identity["config"]
+    ).values()
     if changed and not update:
-      named = ", ".join(changed[:_MAX_NAMED])
-      if len(changed) > _MAX_NAMED:
-        named += f" and {len(changed) - _MAX_NAMED} more"
+      named = locked_directory.some(changed, _MAX_NAMED)
       raise UsageError(
           f"{self.path}: was made with {named}; choose another"
           " --workdir, or add --update to redo what that changes"
@@ -227,6 +187,28 @@ def status(
       )
       for step in steps
   }
+
+
+def states(
+    steps: Sequence[study_lib.Step], workdir: pathlib.Path
+) -> dict[str, str]:
+  """Step name -> DONE, BEGUN or OPEN; may be asked while a run is at work."""
+  wanted, done = study_lib.hashes(steps), status(steps, workdir)
+
+  def state(name: str) -> str:
+    if done[name]:
+      return DONE
+    begun = _read_hash(workdir / STEPS / name / _STARTED) == wanted[name]
+    finished = (workdir / STEPS / name / _DONE).exists()
+    return BEGUN if begun and not finished else OPEN
+
+  return {step.name: state(step.name) for step in steps}
+
+
+def forget(names: Iterable[str], workdir: Workdir) -> None:
+  """Throws away what steps have made, so that they are done again."""
+  for name in names:
+    shutil.rmtree(workdir.steps / name, ignore_errors=True)
 
 
 def _read_hash(path: pathlib.Path) -> str | None:

@@ -1,11 +1,15 @@
 """A study as a graph of steps, each known by the hash of all it depends on."""
 
 import dataclasses
+import difflib
+import fnmatch
 import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from mlit_jax.errors import UsageError
 
 # Raised when a step's meaning changes without its parameters doing so: what
 # was made before is then made anew.
@@ -22,6 +26,11 @@ class Place:
   def __init__(self, directory: pathlib.Path, steps: pathlib.Path):
     self.directory = directory
     self._steps = steps
+
+  @property
+  def workdir(self) -> pathlib.Path:
+    """The study's working directory, for what must outlive a step."""
+    return self._steps.parent
 
   def of(self, step: str) -> pathlib.Path:
     """The directory of a step that this one needs."""
@@ -49,6 +58,43 @@ class Step:
   needs: tuple[str, ...] = ()
   leaves: tuple[str, ...] = ()
   alone: bool = False
+
+
+def named(steps: Sequence[Step], patterns: Sequence[str]) -> list[str]:
+  """The steps that names or patterns mean: `judge-*` is every step of judging.
+
+  Raises:
+    UsageError: one means none; names the nearest.
+  """
+  names, found = [step.name for step in steps], set()
+  for pattern in patterns:
+    met = fnmatch.filter(names, pattern)
+    if not met:
+      near = difflib.get_close_matches(pattern, names, n=1)
+      hint = f"did you mean {near[0]!r}?" if near else (
+          "--status lists them"
+      )
+      raise UsageError(f"no step {pattern!r}; {hint}")
+    found.update(met)
+  return [name for name in names if name in found]
+
+
+def needed(steps: Sequence[Step], names: Sequence[str]) -> list[Step]:
+  """The named steps and all that they need, in the graph's order."""
+  wanted = set(names)
+  for step in reversed(steps):
+    if step.name in wanted:
+      wanted.update(step.needs)
+  return [step for step in steps if step.name in wanted]
+
+
+def dependent(steps: Sequence[Step], names: Sequence[str]) -> list[Step]:
+  """The named steps and all that need them, in the graph's order."""
+  found = set(names)
+  for step in steps:
+    if found.intersection(step.needs):
+      found.add(step.name)
+  return [step for step in steps if step.name in found]
 
 
 def hashes(steps: Sequence[Step]) -> dict[str, str]:

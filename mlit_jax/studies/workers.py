@@ -73,7 +73,8 @@ class Pool:
       )
     try:
       self._running[self._executor.submit(_work, step)] = step
-    except concurrent.futures.BrokenExecutor:
+    # OSError: another worker has died this moment, and its pipes are closed.
+    except (concurrent.futures.BrokenExecutor, OSError):
       raise self._death() from None
 
   def wait(self, show: Callable[[str, str], None]) -> Iterator[tuple]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from mlit_jax import partitioning
+from mlit_jax.models import precision
 from mlit_jax.training.loss import TokenLoss, weigh
 
 CHUNK = 2048
@@ -44,8 +45,7 @@ def chunked_cross_entropy(
     chunk: C, columns of a chunk over all parts of the vocabulary.
 
   Returns:
-    Sums as of `cross_entropy`, but that a target which ties for the likeliest
-    token counts as correct.
+    Sums as of `cross_entropy`.
   """
   vocab, width = head.shape
   parts = partitioning.parts("vocab")
@@ -69,7 +69,8 @@ def _chunk(softcap, columns, hidden, head, targets, i):
   piece = jax.lax.dynamic_slice_in_dim(head, start, columns, axis=1)
   piece = piece.astype(hidden.dtype)
   logits = jnp.einsum(
-      "BTD,PCD->BTPC", hidden, piece, preferred_element_type=jnp.float32
+      "BTD,PCD->BTPC", hidden, piece,
+      preferred_element_type=precision.wide(hidden.dtype),
   )
   if softcap is not None:
     logits = softcap * jnp.tanh(logits / softcap)
@@ -101,7 +102,8 @@ def _forward(softcap, columns, hidden, head, targets):
     chosen += jnp.sum(jnp.where(is_target, logits, 0), axis=-1)
     return new, total, chosen
 
-  zeros = jnp.zeros((*hidden.shape[:2], parts), jnp.float32)
+  wide = precision.wide(hidden.dtype)
+  zeros = jnp.zeros((*hidden.shape[:2], parts), wide)
   # Parts are put together after the loop: one exchange between devices.
   highest, total, chosen = jax.lax.fori_loop(
       0, -(-size // columns), add, (zeros + _NOTHING, zeros, zeros)
@@ -113,6 +115,7 @@ def _forward(softcap, columns, hidden, head, targets):
 
 def _backward(softcap, columns, residuals, cotangents):
   hidden, head, targets, log_z = residuals
+  wide = precision.wide(hidden.dtype)
   d_log_z, d_chosen, _ = (x[..., None, None] for x in cotangents)
 
   def add(i, carry):
@@ -126,10 +129,11 @@ def _backward(softcap, columns, residuals, cotangents):
       d_logits *= jnp.where(new, 1 - jnp.square(logits / softcap), 0)
     d_logits = d_logits.astype(hidden.dtype)
     d_hidden += jnp.einsum(
-        "BTPC,PCD->BTD", d_logits, piece, preferred_element_type=jnp.float32
+        "BTPC,PCD->BTD", d_logits, piece, preferred_element_type=wide
     )
+    # The smaller first: models/linear_map.py.
     d_piece = jnp.einsum(
-        "BTPC,BTD->PCD", d_logits, hidden, preferred_element_type=jnp.float32
+        "BTD,BTPC->PCD", hidden, d_logits, preferred_element_type=wide
     ).astype(head.dtype)
     d_piece += jax.lax.dynamic_slice_in_dim(d_head, start, columns, axis=1)
     return d_hidden, jax.lax.dynamic_update_slice_in_dim(
@@ -142,7 +146,7 @@ def _backward(softcap, columns, residuals, cotangents):
   )
   d_hidden, d_head = jax.lax.fori_loop(
       0, -(-head.shape[1] // columns), add,
-      (jnp.zeros(hidden.shape, jnp.float32), d_head),
+      (jnp.zeros(hidden.shape, wide), d_head),
   )
   return d_hidden.astype(hidden.dtype), d_head, None
 

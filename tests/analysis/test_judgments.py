@@ -100,6 +100,24 @@ class _AlwaysFirst:
     return [judges.Reply("[[A]]") for _ in requests]
 
 
+def test_reasons_of_failures_are_counted_and_hold_no_keys():
+  lost = _judgment("0", "ab", "", failure="transport")
+  raws = ["no reply", "no\n reply", "X at https://me:pw@h:1/v1?key=K#f now", ""]
+  raws += [f"odd {i}" for i in range(9)]
+  rows = [
+      dataclasses.replace(lost, id=str(i), raw=raw, order=order)
+      for i, raw in enumerate(raws) for order in ("ab", "ba")
+  ]
+  reasons = judgments_lib.transport_reasons(rows)["transport_reasons"]
+  assert next(iter(reasons.items())) == ("no reply", 4)
+  assert reasons["X at https://h:1/v1 now"] == 2
+  assert reasons["no reason was given"] == 2
+  # Ten are told.
+  assert (len(reasons), reasons["others"]) == (11, 4)
+  refused = dataclasses.replace(lost, failure="refused")
+  assert judgments_lib.transport_reasons([refused]) == {}
+
+
 def _system(name, seed):
   rng = random.Random(seed)
   texts = [

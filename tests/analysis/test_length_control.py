@@ -55,6 +55,43 @@ def test_a_judge_that_prefers_the_longer_answer_is_exposed():
   assert controlled["ci"][0] < 50 < controlled["ci"][1]
 
 
+def test_a_judge_that_always_takes_the_longer_answer_is_exposed():
+  # However little longer it is; system a is longer four times of five.
+  rng = random.Random(0)
+  rows = []
+  for _ in range(300):
+    a, b = sorted((rng.randint(50, 400), rng.randint(401, 800)))[::-1]
+    if rng.random() < 0.2:
+      a, b = b, a
+    rows.append(("a" if a > b else "b", a, b))
+  found = _summary(rows)
+  assert found["score"] > 75 and found["longer_rate"] == 1
+  controlled = found["length_controlled"]
+  print(controlled)
+  assert abs(controlled["score"] - 50) < 1
+  assert controlled["ci"] == pytest.approx([50, 50], abs=1)
+
+
+def test_a_better_system_that_is_longer_too_stays_better():
+  # Nine of ten wins, whatever the lengths; it is longer seven times of ten.
+  rng = random.Random(3)
+  rows = []
+  for _ in range(600):
+    a, b = rng.randint(50, 300), rng.randint(50, 300)
+    if (a < b) == (rng.random() < 0.7):
+      a, b = b, a
+    rows.append(("a" if rng.random() < 0.9 else "b", a, b))
+  controlled = _summary(rows)["length_controlled"]
+  assert controlled["ci"][0] < 90 < controlled["ci"][1]
+  assert controlled["score"] == pytest.approx(90, abs=3)
+
+
+def test_where_one_is_always_longer_nobody_can_tell():
+  found = _summary([("a", 9, 5), ("b", 7, 6), ("a", 8, 8)])
+  assert found["length_controlled"] == {"score": None, "ci": [None, None]}
+  assert found["longer_rate"] == 0.5
+
+
 def test_a_judge_that_does_not_look_at_lengths_is_left_as_it_is():
   rng = random.Random(1)
   rows = [

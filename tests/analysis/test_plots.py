@@ -18,6 +18,10 @@ def _figures():
           [[None, 10.0], [20.0, None]], ["English", "Hebrew"], ["en", "he"]
       ),
       "curve": plots.percent_curve([0, 1, 100], [LINE]),
+      "maps": plots.maps({
+          "layer 0": {"en": [(0, 1), (2, 3)], "he": [(4, 5), (6, 7)]},
+          "layer 1": {"en": [(0, 0), (0, 1)], "he": [(1, 0), (1, 1)]},
+      }),
       "bars": plots.bars_with_intervals(["en", "he", "sw"], [LINE, LINE]),
   }
 
@@ -47,8 +51,20 @@ def test_bars_are_as_long_as_their_values():
   assert [bar.get_width() for bar in axes.patches] == [3, 0, 40]
 
 
+def test_every_map_has_the_points_of_every_series():
+  figure = _figures()["maps"]
+  assert [axes.get_title(loc="left") for axes in figure.axes] == [
+      "layer 0", "layer 1"
+  ]
+  lines = [line for axes in figure.axes for line in axes.lines]
+  assert [line.get_label() for line in lines] == ["en", "he"] * 2
+  assert lines[1].get_xydata().tolist() == [[4, 5], [6, 7]]
+  (legend,) = figure.legends
+  assert [text.get_text() for text in legend.get_texts()] == ["en", "he"]
+
+
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
-@pytest.mark.parametrize("name", ["heat_map", "curve", "bars"])
+@pytest.mark.parametrize("name", ["heat_map", "curve", "bars", "maps"])
 def test_equal_figures_are_equal_bytes(tmp_path, monkeypatch, name, suffix):
   first, second = (tmp_path / f"{x}.{suffix}" for x in "ab")
   plots.save(_figures()[name], first)

@@ -44,6 +44,26 @@ def test_ratings_with_and_without_the_gate():
   json.dumps(summary, allow_nan=False)
 
 
+def test_several_systems_are_pooled():
+  rows = [
+      records.Judgment(
+          f"{i}", lang, "rating", "j", system, "", "ab", "", score=score,
+          gate={"a": "en"},
+      )
+      for i, (lang, system, score) in enumerate([
+          ("en", "x", 3.0), ("en", "x", 1.0), ("sw", "y", 2.0), ("en", "y", 2.0)
+      ])
+  ]
+  failed = dataclasses.replace(
+      rows[0], id="9", score=None, failure="unparsable"
+  )
+  found = scores.pooled([*rows, failed])
+  # The third is in the wrong language: 0.
+  assert (found["score"], found["n"]) == (1.5, 4)
+  assert 0 <= found["ci"][0] < 1.5 < found["ci"][1] <= 3
+  assert scores.pooled([failed]) == {"score": None, "ci": [None, None], "n": 0}
+
+
 def test_an_interval_lies_in_the_protocols_range():
   # All ten: the interval is that of 40 of 40, on 1 to 10. Bonett and Price
   # with t(39) = 2.022691: d = 20/21 of the half, 1 - d = 1/21 and the end is

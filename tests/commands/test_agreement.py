@@ -119,6 +119,11 @@ def test_single_ratings():
         ("system,lang,human,judge\n,en,1,1", "line 2: system and lang"),
         ("system,lang,human,judge\nx,en,1,1\nx,en,2,2", "in line 2 already"),
         ("system,lang,human,judge,item\nx,en,1,1,", "line 2: no item"),
+        ("system,lang,human,judge\nx,en,2,5,3,0", "line 2: 6 cells under 4"),
+        ("system,lang,human,human,judge\nx,en,1,2,3", "two columns of one"),
+        ("system,lang,human,judge\nx,en,1e200,1", "line 2: human='1e200'"),
+        ("system,lang,human,judge\n" + "x" * 200_000 + ",en,1,1",
+         "after line 1: field larger"),
     ],
 )
 def test_bad_ratings_are_named_by_line(text, words, tmp_path, capsys):

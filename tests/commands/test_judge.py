@@ -208,6 +208,25 @@ def test_failures_are_told(url, control, mlit):
   assert code == 1 and "no score" in out
 
 
+def test_reasons_of_transport_failures_are_told(url, control, mlit):
+  control(always=["400", "400", "500", "500"])
+  code, out, _, summary = mlit(
+      "rating", f"openai:m@{url}/v1", "--concurrency", "1", "--attempts", "2"
+  )
+  told = "HTTP {} from 127.0.0.1: {{\"error\": {{\"code\": {}, \"message\": "
+  assert code == 0 and "3 of 6 judgments failed: transport 3; run" in out
+  for status, count in (("400", 2), ("500", 1)):
+    start = told.format(status, status)
+    assert f"\n  {count} x {start}" in out
+    (found,) = (
+        n for reason, n in summary["overall"]["transport_reasons"].items()
+        if reason.startswith(start)
+    )
+    assert found == count
+  assert sum(summary["en"]["transport_reasons"].values()) == 3
+  assert "transport_reasons" not in summary["fi"]
+
+
 def test_a_batch_job(url, control, mlit, tmp_path):
   code, _, rows, _ = mlit("rating", f"openai:m@{url}/v1", "--batch",
                           "--poll_seconds", "0.01")
@@ -219,6 +238,8 @@ def test_a_batch_job(url, control, mlit, tmp_path):
     [
         ("side_by_side", "gpt", (), "unknown judge 'gpt'"),
         ("side_by_side", "openai:m@http://h", (), "judges two systems"),
+        ("side_by_side", "openai:m@http://h", ("--b", "A"),
+         "both systems are called 'A'; give"),
         ("rating", "openai:m@ftp://h", (), "is no address"),
         ("rating", "openai:m@http://h", ("--samples", "2"), "--temperature"),
         ("rating", "openai:m@http://h", ("--samples", "0"), "at least 1"),
@@ -226,8 +247,18 @@ def test_a_batch_job(url, control, mlit, tmp_path):
         ("rating", "openai:m@http://h", ("--max_cost", "-1"), "from 0 up"),
         ("rating", "openai:m@http://h", ("--price", "1"), "two numbers"),
         ("rating", "openai:m@http://h", ("--request_options", "x"), "JSON"),
+        ("rating", "openai:m@http://h", ("--request_options",
+         '{"x": {"Authorization": "k"}}'), "'Authorization' looks like"),
+        ("rating", "openai:m@http://h", ("--request_options", '{"x": NaN}'),
+         "--request_options: Out of range"),
+        ("rubric", "openai:m@http://h", ("--rubric", "no"), "no: cannot be"),
+        ("rubric", "openai:m@http://h", ("--rubric", "/bin/sh"),
+         "cannot be read: UnicodeDecodeError"),
+        ("rubric", "openai:m@http://h", ("--rubric", "/dev/null"),
+         "the rubric is empty"),
         ("rating", "openai:m@http://h", ("--timeout", "0"), "--timeout"),
-        ("rating", "gemini:m", ("--batch",), "--batch is for openai"),
+        ("rating", "local:d", ("--batch",), "--batch is for openai"),
+        ("rating", "gemini:m@p/l", ("--batch",), "through Cloud Storage"),
         ("rating", "gemini:m", (), "GEMINI_API_KEY"),
         ("rating", "gemini:m", ("--prompt_language", "xx"), "'xx'"),
         ("rating", "gemini:m", ("--prompt_file", "none.txt"), "none.txt"),
@@ -253,10 +284,37 @@ def test_wrong_use_is_one_line(
         "model": "A", "response": "", "finish_reason": "stop", "num_tokens": 1,
     }])
     options = (*options[:-1], prompt, "--a", answer)
+  if options == ("--b", "A"):
+    options = ("--b", str(tmp_path / "A.jsonl"))
   code, out, rows, _ = mlit(protocol, judge, *options)
   assert (code, rows) == (2, []) and words in out
   assert out.count("\n") == 1
   assert not (tmp_path / "replies.jsonl").exists()
+
+
+def test_no_input_is_written_over(mlit, files):
+  path = pathlib.Path(files["a"])
+  before = path.read_text()
+  code, out, _, _ = mlit("rating", "openai:m@http://h", "--output", files["a"])
+  assert code == 2 and "would be written over" in out
+  assert path.read_text() == before
+
+
+def test_stored_replies_are_not_written_over(url, mlit, tmp_path):
+  judge = f"openai:m@{url}/v1"
+  code, _, _, _ = mlit("mt_bench", judge)
+  replies = tmp_path / "replies.jsonl"
+  before = replies.read_bytes()
+  assert code == 0 and before
+  code, out, _, _ = mlit("mt_bench", judge, "--output", str(replies))
+  assert code == 2 and "replies.jsonl would be written over" in out
+  code, out, _, _ = mlit("mt_bench", judge, "--fastchat_output", str(replies))
+  assert code == 2 and "replies.jsonl would be written over" in out
+  assert replies.read_bytes() == before
+  code, out, _, _ = mlit(
+      "mt_bench", judge, "--fastchat_output", str(tmp_path / "J.summary.json")
+  )
+  assert code == 2 and "J.summary.json would be written twice" in out
 
 
 def test_help_has_an_example_per_protocol(capsys):

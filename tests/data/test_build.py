@@ -220,6 +220,7 @@ def test_shards_hold_the_same_examples_in_order(tmp_path, tokenizer):
   assert len(_shards(tmp_path / "4")[0]) == 2
 
 
+@pytest.mark.slow
 def test_processes_make_the_same_files(tmp_path, tokenizer):
   build.build("here", MANY, tokenizer, tmp_path / "a", origin={}, shards=3)
   build.build(

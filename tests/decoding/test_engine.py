@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mlit_jax import partitioning
-from mlit_jax.decoding.engine import Engine, Request, RequestError, Result
+from mlit_jax.decoding.engine import Engine
+from mlit_jax.decoding.requests import Request, Result
 from mlit_jax.models import decoder
 from mlit_jax.models.config import DecoderConfig
 
@@ -22,7 +23,7 @@ END, NEW = 15, 8
 
 @pytest.fixture(scope="module")
 def engine(compiled):
-  return Engine(CONFIG, partitioning.make_mesh(), eos_id=END, batch_size=4)
+  return Engine(CONFIG, partitioning.make_mesh(), end_ids=[END], num_slots=4)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_answers_by_hand(
       Request("short", (1, 14), NEW),
   ]
   result = answers(engine, counting, requests)["asked"]
-  assert result == Result("asked", tuple(expected), reason)
+  assert result == Result("asked", tuple(expected), reason, reason == "stop")
   assert result.num_tokens == num_tokens <= limit
 
 
@@ -133,7 +134,7 @@ def test_an_answer_does_not_depend_on_its_neighbours(engine, params, requests):
 
 
 def test_an_answer_does_not_depend_on_the_batch_size(engine, params, requests):
-  pairs = Engine(CONFIG, partitioning.make_mesh(), eos_id=END, batch_size=2)
+  pairs = Engine(CONFIG, partitioning.make_mesh(), end_ids=[END], num_slots=2)
   assert answers(pairs, params, requests) == answers(engine, params, requests)
 
 
@@ -169,15 +170,23 @@ def test_samples_depend_on_the_seed(engine, params):
 def test_one_program_serves_every_model_of_a_shape(
     engine, params, counting, requests, compiled
 ):
-  before = compiled.count("jit(_decode_batch)")
+  before = compiled.count("jit(_go_on)")
   prompts = [dataclasses.replace(r, id=f"{r.id}b") for r in requests]
   for model in (params, counting, jax.device_put(params)):
     answers(engine, model, requests + prompts)
-  # Two buckets, so at most two programs; none if they were there.
-  assert compiled.count("jit(_decode_batch)") - before <= 2
-  before = compiled.count("jit(_decode_batch)")
+  # With and without sampling; none if they were there.
+  assert compiled.count("jit(_go_on)") - before <= 2
+  before = compiled.count("jit(_go_on)")
   answers(engine, counting, requests)
-  assert compiled.count("jit(_decode_batch)") == before
+  assert compiled.count("jit(_go_on)") == before
+
+
+def test_its_mesh_is_not_in_use_between_results(engine, counting):
+  requests = [Request(f"{i}", (i,), NEW) for i in range(9)]
+  results = engine.generate(counting, requests)
+  next(results)
+  assert jax.sharding.get_abstract_mesh().empty
+  assert len(list(results)) == 8
 
 
 def test_no_requests_no_results(engine, params):
@@ -193,12 +202,10 @@ def test_no_requests_no_results(engine, params):
             " shorten one of them",
         ),
         (
-            {"tokens": ()},
-            "nothing to decode; give a prompt and max_new_tokens >= 1",
+            {"tokens": ()}, "the prompt is empty; give at least one token",
         ),
         (
-            {"max_new_tokens": 0},
-            "nothing to decode; give a prompt and max_new_tokens >= 1",
+            {"max_new_tokens": 0}, "max_new_tokens is 0; give at least 1",
         ),
         (
             {"tokens": (1, 16)},
@@ -216,18 +223,21 @@ def test_no_requests_no_results(engine, params):
             "temperature nan must be a number from 0 up",
         ),
         ({"seed": 2**31}, "seed 2147483648 must lie between 0 and 2**31 - 1"),
+        ({"top_p": 1.5}, "top_p 1.5 must be a number from 0 to 1"),
+        ({"top_p": 0.0}, "top_p and repetition_penalty must be above 0"),
+        ({"top_k": -1}, "top_k -1 must be a whole number from 0 up"),
+        ({"adapter": "he"}, "unknown adapter 'he'; there are: none"),
+        ({"stop": ("a", "")}, "stop strings need a tokenizer's text"),
     ],
 )
-def test_a_request_that_does_not_fit_is_named_before_anything_is_decoded(
-    engine, params, wrong, message
+def test_a_request_that_does_not_fit_fails_alone(
+    engine, params, requests, wrong, message
 ):
-  good = Request("good", (1, 2), NEW)
-  bad = dataclasses.replace(good, id="bad", **wrong)
-  decoded = []
-  with pytest.raises(RequestError) as error:
-    decoded.extend(engine.generate(params, [good, bad]))
-  assert str(error.value) == f"request 'bad': {message}"
-  assert decoded == []
+  good = requests[0]
+  bad = dataclasses.replace(good, **{"id": "bad", "tokens": (1, 2)} | wrong)
+  found = answers(engine, params, [good, bad])
+  assert found["bad"] == Result("bad", (), "error", failure=message)
+  assert found[good.id] == answers(engine, params, [good])[good.id]
 
 
 def test_the_longest_request_that_fits_is_decoded(engine, counting):

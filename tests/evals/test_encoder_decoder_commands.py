@@ -1,12 +1,13 @@
 """mlit decode and mlit score with a T5, against transformers and lm_eval."""
 
+import dataclasses
 import json
 
 import pytest
 
-from mlit_jax import main
+from mlit_jax import interactive, main
 from mlit_jax.data import tokenizers
-from mlit_jax.evals import scoring
+from mlit_jax.evals import benchmarks, outcomes, scoring
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -22,6 +23,12 @@ LINES = [
     "Столица Франции — Париж, а столица Перу — Лима.",
     "Mji mkuu wa Ufaransa ni Paris.", "A cat is smaller than a horse.",
 ] * 20
+# Benchmark -> the language tested, what its prompts end with.
+QUESTIONS = {
+    "xquad": ("en", ""), "mgsm": ("ru", ""),
+    "flores:from_en": ("it", "\n\nItalian:"),
+    "flores:to_en": ("it", "\n\nEnglish:"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +120,117 @@ def test_what_an_encoder_decoder_cannot_do_is_said(directory):
   assert "shorten them" in failure
   (score,) = model.score([("word " * 3000, "x")], truncate=True)
   assert score.num_tokens >= 1
+
+
+def test_interactively(directory):
+  model = interactive.InteractiveModel(directory, batch_size=2)
+  answers = model.generate([LINES[0], LINES[2]], max_new_tokens=9)
+  tokenizer = tokenizers.load(directory)
+  network = transformers.AutoModelForSeq2SeqLM.from_pretrained(directory)
+  ids = torch.tensor([[*tokenizer.encode(LINES[0]), tokenizer.eos_id]])
+  theirs = network.generate(ids, max_new_tokens=9, do_sample=False)[0, 1:]
+  theirs = [i for i in theirs.tolist() if i != tokenizer.eos_id]
+  assert answers[0].response == tokenizer.decode(theirs)
+  (score,) = model.score([(LINES[0], " Paris")])
+  assert score.logprob < 0
+  with pytest.raises(ValueError, match="read off decoders alone"):
+    model.embed([LINES[0]])
+
+
+@pytest.fixture(scope="module")
+def evaluated(directory, tmp_path_factory):
+  """`mlit eval` of every kind of benchmark; its folder."""
+  data, output = (tmp_path_factory.mktemp(name) for name in ("data", "out"))
+  endings = [LINES[1][-9:], LINES[3][:12], "Lima."]
+  _write(data / "test.id.jsonl", [
+      json.dumps({
+          "premise": LINES[1][: 20 + i], "choice1": endings[i % 3],
+          "choice2": endings[(i + 1) % 3], "label": i % 2, "idx": i,
+          "question": ("cause", "effect")[i % 2],
+      })
+      for i in range(5)
+  ])
+  # The second text is longer than the 2,048 tokens that are read.
+  paragraphs = [
+      {"context": LINES[0] * number, "qas": [{
+          "id": f"{number}", "question": "?", "answers": [{"text": "Paris"}],
+      }]}
+      for number in (1, 120)
+  ]
+  (data / "xquad.en.json").write_text(
+      json.dumps({"data": [{"paragraphs": paragraphs}]})
+  )
+  for code, line in (("eng_Latn", LINES[0]), ("ita_Latn", LINES[1])):
+    _write(data / f"flores/devtest/{code}.devtest", [line, line[:20]])
+  _write(data / "mgsm_ru.tsv", [f"{LINES[2]}\t3"])
+  with pytest.MonkeyPatch.context() as patch:
+    for name in QUESTIONS:
+      # Few lengths of a cache, few programs.
+      short = dataclasses.replace(benchmarks.BENCHMARKS[name], max_new_tokens=9)
+      patch.setitem(benchmarks.BENCHMARKS, name, short)
+    assert main.main([
+        "eval", "xcopa,xquad,flores,mgsm", "--model", str(directory), "--data",
+        str(data), "--output", str(output), "--batch_size", "4",
+    ]) == 0
+  return output
+
+
+def _write(path, lines):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text("".join(line + "\n" for line in lines))
+
+
+def test_eval_says_at_once_that_there_are_no_representations(
+    directory, tmp_path, capsys
+):
+  for code, text in (("eng_Latn", "a\nb\nc"), ("ita_Latn", "d\ne\nf")):
+    _write(tmp_path / f"devtest/{code}.devtest", [text])
+  assert main.main([
+      "eval", "flores,representation", "--model", str(directory), "--data",
+      str(tmp_path), "--output", str(tmp_path / "out"),
+  ]) == 1
+  assert "read off decoders alone" in capsys.readouterr().err
+  assert not (tmp_path / "out").exists()
+
+
+def test_eval_chooses_as_the_harness_does(directory, evaluated):
+  rows = outcomes.read_rows(evaluated, "xcopa", "id")
+  asked = [tuple(option) for row in rows for option in row["options"]]
+  theirs = huggingface.HFLM(
+      pretrained=str(directory), backend="seq2seq", device="cpu",
+      dtype="float32", batch_size=4,
+  ).loglikelihood(
+      [
+          instance.Instance("loglikelihood", {}, pair, i)
+          for i, pair in enumerate(asked)
+      ],
+      disable_tqdm=True,
+  )
+  ours = [logprob for row in rows for logprob in row["logprobs"]]
+  assert ours == pytest.approx([logprob for logprob, _ in theirs], rel=1e-4)
+  right = [
+      (theirs[2 * i + 1] > theirs[2 * i]) == row["right"]
+      for i, row in enumerate(rows)
+  ]
+  results = json.loads((evaluated / "results.json").read_text())
+  assert results["xcopa"]["id"]["score"] == sum(right) / len(rows)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_eval_writes_what_transformers_writes(directory, evaluated, name):
+  lang, cue = QUESTIONS[name]
+  tokenizer = tokenizers.load(directory)
+  network = transformers.AutoModelForSeq2SeqLM.from_pretrained(directory)
+  rows = outcomes.read_rows(evaluated, name, lang)
+  for row in rows:
+    # An encoder reads as much of the prompt's end as is read at all.
+    ids = [*tokenizer.encode(row["prompt"] + cue), tokenizer.eos_id]
+    theirs = network.generate(
+        torch.tensor([ids[-2048:]]), max_new_tokens=9, do_sample=False
+    )[0, 1:].tolist()
+    if tokenizer.eos_id in theirs:
+      theirs = theirs[: theirs.index(tokenizer.eos_id)]
+    assert row["answer"] == tokenizer.decode(theirs).partition("\n")[0].strip()
+    assert row["is_cut"] == (len(ids) > 2048)
+  assert any(row["answer"] for row in rows)
+  assert (name == "xquad") == any(row["is_cut"] for row in rows)

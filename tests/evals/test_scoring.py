@@ -1,12 +1,13 @@
 """Log-likelihoods, against lm-evaluation-harness's own Hugging Face model."""
 
 import json
+import pathlib
 
 import jax
 import pytest
 
 from mlit_jax import main
-from mlit_jax.evals import pairs, scoring
+from mlit_jax.evals import lm, pairs, scoring
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -114,7 +115,7 @@ def test_a_greedy_continuation_is_known(directory):
   found = {}
   for token in (likeliest, unlikely):
     (score,) = model._scorer.score(
-        model._params, [scoring.lm.Pair("", tuple(before), (token,))]
+        model.params, [scoring.lm.Pair("", tuple(before), (token,))]
     )
     found[token] = score
     want = float(torch.log_softmax(logits, -1)[token])
@@ -136,10 +137,12 @@ def test_rolling_equals_the_harness(directory):
   assert model.rolling(texts) == pytest.approx(theirs, rel=1e-4)
 
 
-def test_sharing_a_context_and_order_change_nothing(directory):
+def test_sharing_a_context_and_order_change_nothing(directory, monkeypatch):
   model = scoring.LanguageModel(directory, batch_size=4)
   rows = [row for row in REQUESTS if len(row[0]) < 100]
   together = model.score(rows)
+  # Only a few contexts are kept at a time.
+  monkeypatch.setattr(scoring.lm, "_KEPT", 60)
   backwards = model.score(rows[::-1])[::-1]
   for row, score, other in zip(rows, together, backwards, strict=True):
     (alone,) = model.score([row])
@@ -190,42 +193,63 @@ def test_wrong_use_is_one_line(tmp_path, capsys):
   empty.write_text("\n")
   assert main.main([*command, str(empty)]) == 2
   assert "no rows" in capsys.readouterr().err
+  full = str(tmp_path / "pairs.jsonl")
+  (tmp_path / "pairs.jsonl").write_text(json.dumps(
+      {"id": "1", "context": "a", "continuation": "b"}
+  ))
+  for options, told in (
+      (("--output", full), "would be written over"),
+      (("--output", str(tmp_path)), "is a folder; give the name of a file"),
+      (("--output", f"{full}/x"), "cannot be a folder"),
+      (("--model", full), "there is no such directory"),
+  ):
+    assert main.main([*command, full, *options]) == 2
+    line = capsys.readouterr().err
+    assert told in line and line.count("\n") == 1
   jax.clear_caches()
 
 
-def test_the_harness_runs_its_tasks_on_our_model_as_on_its_own(
-    directory, tmp_path
-):
-  """XCOPA as it writes it, from a local file: the same accuracy both ways."""
-  from lm_eval import evaluator, tasks
-
-  from mlit_jax.evals import harness
-
-  rows = [
-      {
+def _xcopa():
+  for i, end in enumerate(("fragile.", "here.", "水", "x y z") * 3):
+    line, other = LINES[i % 7], LINES[(i + 3) % 7]
+    for question in ("cause", "effect"):
+      yield {
           "premise": line[: len(line) // 2] + ".", "choice1": "It was " + end,
           "choice2": other[len(other) // 2 :], "question": question,
           "label": i % 2,
       }
-      for i, (line, other, end, question) in enumerate(
-          (LINES[k % 7], LINES[(k + 3) % 7], end, question)
-          for k, end in enumerate(("fragile.", "here.", "水", "x y z") * 3)
-          for question in ("cause", "effect")
-      )
-  ]
-  data = tmp_path / "et.jsonl"
-  data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _xwinograd():
+  for i, line in enumerate(LINES[:7] * 2):
+    place, end = len(line) // 3, len(line) // 2 + i // 7
+    yield {
+        "sentence": f"{line[:place]}_{line[end:]}",
+        "option1": line[place:end], "option2": "the item",
+        "answer": str(1 + i % 2),
+    }
+
+
+@pytest.mark.parametrize(
+    ("task", "rows"),
+    [("xcopa/default_et", _xcopa), ("xwinograd/xwinograd_en", _xwinograd)],
+)
+def test_the_harness_runs_its_tasks_on_our_model_as_on_its_own(
+    task, rows, directory, tmp_path
+):
+  """Its own tasks from a local file: the same accuracy both ways."""
+  import lm_eval
+  from lm_eval import evaluator, tasks
+
+  from mlit_jax.evals import harness
+
+  place = pathlib.Path(lm_eval.__file__).parent / "tasks" / f"{task}.yaml"
+  data = tmp_path / "rows.jsonl"
+  data.write_text("".join(json.dumps(row) + "\n" for row in rows()))
   (tmp_path / "ours.yaml").write_text(
-      f"""task: ours
-dataset_path: json
-dataset_kwargs: {{data_files: {{validation: {data}}}}}
-validation_split: validation
-output_type: multiple_choice
-doc_to_text: "{{{{premise[:-1]}}}} because"
-doc_to_choice: "{{{{[' ' + choice1, ' ' + choice2]}}}}"
-doc_to_target: label
-metric_list: [{{metric: acc}}]
-"""
+      f"include: {place}\ntask: ours\ndataset_path: json\ndataset_name: null\n"
+      f"dataset_kwargs: {{data_files: {{test: {data}}}}}\n"
+      "validation_split: null\n"
   )
 
   def accuracy(model):
@@ -246,6 +270,7 @@ metric_list: [{{metric: acc}}]
   theirs = _harness(directory, ours.max_length)
   (mine, my_sums), (other, other_sums) = map(accuracy, (ours, theirs))
   assert mine == other
+  assert len({tuple(s) for s in other_sums}) > 10
   for a, b in zip(my_sums, other_sums, strict=True):
     assert a == pytest.approx(b, rel=1e-4)
 
@@ -267,3 +292,45 @@ def test_the_harness_generates_with_our_model(directory):
   assert ours.generate_until(asked) == theirs.generate_until(
       asked, disable_tqdm=True
   )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        ("dtype=bfloat16,max_len=5", 2, "mlit has no dtype, max_len; it has"),
+        ("max_length=0", 2, "must be at least 1"),
+        ("template=checkpoint", 1, "none: no tokenizer"),
+    ],
+)
+def test_the_harness_says_what_is_wrong_in_one_line(
+    arguments, code, told, tmp_path, monkeypatch, capsys
+):
+  from mlit_jax.evals import harness
+
+  monkeypatch.setattr("sys.argv", [
+      "lm_eval", "run", "--model", "mlit", "--model_args",
+      f"pretrained={tmp_path}/none,{arguments}", "--tasks", "xcopa_et",
+  ])
+  assert harness.main() == code
+  (line,) = [
+      line for line in capsys.readouterr().err.splitlines()
+      if line.startswith("mlit: ")
+  ]
+  assert told in line
+
+
+def test_a_large_batch_is_not_filled_up_for_a_few_pairs(
+    directory, monkeypatch
+):
+  put, sizes = lm.Scorer._put, []
+
+  def noted(self, batch):
+    sizes.append(len(batch.tokens))
+    return put(self, batch)
+
+  monkeypatch.setattr(lm.Scorer, "_put", noted)
+  rows = [(LINES[0][:20], f" {i}") for i in range(3)]
+  many = scoring.LanguageModel(directory, batch_size=4096).score(rows)
+  assert sizes and max(sizes) <= 32
+  few = scoring.LanguageModel(directory, batch_size=32).score(rows)
+  assert [s.logprob for s in many] == [s.logprob for s in few]

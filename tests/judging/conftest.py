@@ -22,6 +22,10 @@ class Server:
     """Says how to behave from now on; forgets what was asked."""
     self._fetch("/control", options)
 
+  def control_calls(self, *faults):
+    """Lets the next calls of a batch API fail so."""
+    self._fetch("/calls", list(faults))
+
   def stats(self) -> dict:
     return self._fetch("/stats")
 

@@ -36,6 +36,7 @@ class Server:
     self.retry_after = options.get("retry_after", "0")
     self.taste = options.get("taste", "longer")
     self.secret = options.get("secret")
+    self.tells_usage = options.get("tells_usage", True)
     self.rng = random.Random(options.get("seed", 0))
     self.asked = collections.Counter()
     self.replied = collections.Counter()
@@ -44,6 +45,8 @@ class Server:
     self.now = self.most = 0
     self.batches, self.files = {}, {}
     self.batch_polls = options.get("batch_polls", 1)
+    self.batch_fails = options.get("batch_fails", 0)
+    self.call_faults = list(options.get("call_faults", []))
 
   def stats(self):
     return {
@@ -84,15 +87,27 @@ class Server:
     if path == "/control":
       self.control(json.loads(body))
       return send(200, {})
+    if path == "/calls":
+      self.call_faults = json.loads(body)
+      return send(200, {})
     if path == "/stats":
       return send(200, self.stats())
-    if path.startswith(("/v1/files", "/v1/batches")):
-      return self.batch_api(send, method, path, body)
     key = headers.get("authorization", "").removeprefix("Bearer ")
     key = key or headers.get("x-goog-api-key", "")
     if self.secret and key != self.secret:
       told = f"API key not valid: {key}"
       return send(401, {"error": {"code": 401, "message": told}})
+    if path.startswith(("/v1/files", "/v1/batches")) or path.endswith(
+        ":batchGenerateContent"
+    ):
+      if self.call_faults and (fault := self.call_faults.pop(0)):
+        if fault != "truncated":
+          told = {"code": int(fault), "message": "no"}
+          return send(int(fault), {"error": told})
+        return send(200, b'{"id": "fi')
+      google = "x-goog-api-key" in headers
+      api = self.gemini_batch if google else self.batch_api
+      return api(send, method, path, body)
     gemini = ":generateContent" in path
     asked = json.loads(body)
     name = hashlib.sha256(body).hexdigest()[:16]
@@ -116,9 +131,15 @@ class Server:
     reply = (gemini_reply if gemini else chat_reply)(
         fault, self.text(fault, asked, gemini)
     )
+    reply = self.told(reply)
     if fault == "truncated":
       return send(200, reply, cut=len(json.dumps(reply)) // 2)
     return send(200, reply)
+
+  def told(self, reply):
+    if self.tells_usage:
+      return reply
+    return {k: v for k, v in reply.items() if not k.startswith("usage")}
 
   def fault(self):
     if self.always:
@@ -168,8 +189,54 @@ class Server:
     batch = self.batches[path.split("/")[3]]
     batch["polls"] -= 1
     if batch["polls"] < 0 and batch["status"] == "in_progress":
-      self.run_batch(batch)
+      if self.batch_fails:
+        self.batch_fails -= 1
+        batch |= {"status": "failed", "errors": "the job was too large"}
+      else:
+        self.run_batch(batch)
     return send(200, batch)
+
+  def gemini_batch(self, send, method, path, body):
+    if method == "POST":
+      asked = json.loads(body)["batch"]
+      name = f"batches/{len(self.batches)}"
+      self.batches[name] = {"name": name, "polls": self.batch_polls, "metadata":
+          {"displayName": asked["displayName"], "state": "BATCH_STATE_PENDING"},
+          "asked": asked["inputConfig"]["requests"]["requests"]}
+    elif "?" in path or path.endswith("/batches"):
+      return send(200, {"operations": [
+          {k: v for k, v in job.items() if k in ("name", "metadata")}
+          for job in self.batches.values()]})
+    else:
+      name = path.removeprefix("/v1/")
+    job = self.batches[name]
+    job["polls"] -= 1
+    waits = job["metadata"]["state"] == "BATCH_STATE_PENDING"
+    if job["polls"] < 0 and waits:
+      if self.batch_fails:
+        self.batch_fails -= 1
+        job["metadata"]["state"] = "BATCH_STATE_FAILED"
+        job["error"] = {"code": 3, "message": "the job was too large"}
+      else:
+        self.run_gemini(job)
+    return send(200, {k: v for k, v in job.items() if k != "asked"})
+
+  def run_gemini(self, job):
+    rows = []
+    for row in job["asked"]:
+      key, fault = row["metadata"]["key"], self.fault()
+      self.asked[key] += 1
+      if fault in ("429", "500"):
+        rows.append({"metadata": {"key": key},
+                     "error": {"code": int(fault), "message": "no"}})
+        continue
+      self.replied[key] += 1
+      reply = self.told(
+          gemini_reply(fault, self.text(fault, row["request"], True))
+      )
+      rows.append({"metadata": {"key": key}, "response": reply})
+    job["metadata"]["state"] = "BATCH_STATE_SUCCEEDED"
+    job["metadata"]["output"] = {"inlinedResponses": {"inlinedResponses": rows}}
 
   def run_batch(self, batch):
     good, bad = [], []
@@ -181,7 +248,9 @@ class Server:
         bad.append({"custom_id": row["custom_id"], "response": {
             "status_code": int(fault), "body": {"error": {"message": "no"}}}})
         continue
-      reply = chat_reply(fault, self.text(fault, row["body"], False))
+      reply = self.told(
+          chat_reply(fault, self.text(fault, row["body"], False))
+      )
       self.replied[row["custom_id"]] += 1
       good.append({"custom_id": row["custom_id"], "error": None, "response": {
           "status_code": 200, "body": reply}})

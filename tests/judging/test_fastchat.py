@@ -151,6 +151,13 @@ def test_wrong_files_are_named(tmp_path):
   _write(path, [ANSWER | {"choices": [{"turns": ["x"]}]}])
   with pytest.raises(records.RecordError, match="1 answers to 2 turns"):
     fastchat.read_answers(path, questions)
+  _write(path, [ANSWER | {"choices": [{"turns": ["x", "\ud800"]}]}])
+  with pytest.raises(records.RecordError, match="a.jsonl:1: a lone surrogate"):
+    fastchat.read_answers(path, questions)
+  tokens = [{"turns": ["x", "y"], "num_tokens": "many"}]
+  _write(path, [ANSWER | {"choices": tokens}])
+  with pytest.raises(records.RecordError, match="a.jsonl:1: 'num_tokens'"):
+    fastchat.read_answers(path, questions)
   _write(path, [SINGLE | {"judge": "gpt-4"}, {"question_id": 1}])
   with pytest.raises(records.RecordError, match=r"a.jsonl:1: no judgment"):
     fastchat.read_judgments(path, "en")

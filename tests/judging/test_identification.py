@@ -54,6 +54,24 @@ def test_a_language_that_is_no_candidate_is_told():
   assert GATE.identify(SENTENCES["it"], ("es",)).lang == "it"
 
 
+@pytest.mark.parametrize(
+    "candidates", [("EN", "FI"), ("eng_Latn", "fin_Latn"), ("English", "fin")]
+)
+def test_any_spelling_of_a_language_is_its_own(candidates):
+  # Another spelling would be another language: every rating would be 0.
+  english, finnish = candidates
+  assert GATE.identify(SENTENCES["en"], candidates).lang == english
+  assert GATE.identify(SENTENCES["fi"], candidates).lang == finnish
+  assert GATE.identify(SENTENCES["fi"], candidates[:1]).lang == "fi"
+
+
+def test_a_file_that_is_no_model_is_told_at_once(tmp_path):
+  path = tmp_path / "model.bin"
+  path.write_text("no model")
+  with pytest.raises(UsageError, match="model.bin: no fastText model"):
+    identification.FastTextGate(path)
+
+
 def test_wrong_use(tmp_path):
   with pytest.raises(UsageError, match="no such language identification model"):
     identification.FastTextGate(tmp_path / "none.ftz")

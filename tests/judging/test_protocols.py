@@ -83,6 +83,15 @@ def test_failures_are_typed():
   assert protocols.reparse(judgments) == judgments
 
 
+def test_people_may_rate_zero():
+  zero = records.Judgment(
+      "0", "en", "rating", "human:anna", "m", "", "ab", "[[0]]", score=0.0
+  )
+  assert protocols.reparse([zero]) == [zero]
+  judge = dataclasses.replace(zero, judge="openai:m")
+  assert protocols.reparse([judge])[0].failure == "out_of_range"
+
+
 def test_reparse_redoes_the_parsing_only():
   _, judgments = _run(lambda r: f"[[{'A' if r.answers[0] < 'b' else 'C'}]]")
   spoiled = [
@@ -110,7 +119,9 @@ def test_reparse_redoes_the_parsing_only():
     ],
 )
 def test_value_of_a_pair(ab, ba, value, flipped):
-  row = records.Judgment("1", "en", "side_by_side", "j", "A", "B", "ab", "")
+  row = records.Judgment(
+      "1", "en", "side_by_side", "j", "A", "B", "ab", "", "tie"
+  )
   pair = pairs.Pair(
       dataclasses.replace(row, verdict=ab),
       dataclasses.replace(

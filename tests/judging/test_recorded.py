@@ -66,7 +66,9 @@ def test_what_the_file_lacks_is_named(tmp_path):
   path = tmp_path / "j.jsonl"
   first = _run(_Letters(), "x")
   records.write_records(path, first[:-1])
-  with pytest.raises(judges.JudgeError, match=r"no judgment of 2 en.*order ba"):
+  with pytest.raises(
+      judges.JudgeError, match=r"no judgment of 2 en.*order ba.*--both_orders"
+  ):
     _run(recorded.RecordedJudge("r", path), "x")
   other = [dataclasses.replace(j, system_a="C") for j in first]
   records.write_records(path, other)
@@ -134,7 +136,12 @@ def test_specifications(text, kind, name, address):
         ("openai:@http://h", "names no model"),
         ("openai:m@http://user:pw@h/v1", "address of h holds more"),
         ("openai:m@https://h/v1?key=abc", "address of h holds more"),
+        ("openai:m@https://h/v1#abc", "address of h holds more"),
         ("openai:m@http:///v1", "is no address"),
+        ("openai:m@http://h:99999/v1", "is no address"),
+        ("openai:m@http://user:pw@h:99999/v1?abc", "'h:99999/v1' is no"),
+        ("openai:http://h/v1", "names no model: openai:MODEL@URL"),
+        ("openai:http://user:pw@h/v1", "address of h holds more"),
         ("gemini:g@nowhere", "PROJECT/LOCATION"),
     ],
 )

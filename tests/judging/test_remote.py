@@ -1,6 +1,7 @@
 """Judges behind an API, against a server that misbehaves."""
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
@@ -214,6 +215,23 @@ def test_the_cap_is_not_passed_and_what_was_paid_is_kept(
   assert judge.spent == 120 * (100 - asked)
 
 
+@pytest.mark.parametrize(
+    "behaviour", [{"tells_usage": False}, {"faults": {"truncated": 1}}]
+)
+def test_a_reply_of_unknown_cost_may_have_cost_the_most(
+    server, vendor, store, make_requests, behaviour
+):
+  server.control(**behaviour)
+  judge = _judge(
+      vendor, store, prices=(0, 1e6), max_cost=5 * 1024, attempts=2,
+      concurrency=2,
+  )
+  with pytest.raises(pacing.CapReached):
+    judge.judge(make_requests(20))
+  assert judge.spent == 5 * 1024
+  assert server.stats()["requests"] == 5
+
+
 def test_a_plan_costs_nothing(server, store, make_requests):
   vendor = _vendor(server, max_tokens=50)
   requests = make_requests(10)
@@ -337,6 +355,19 @@ def test_keys_come_from_a_file_or_the_environment(tmp_path, monkeypatch):
     assert KEY not in str(e.value)
   with pytest.raises(ValueError, match="cannot be read"):
     keys.read([], tmp_path / "nothing")
+  for text in (f"{KEY} {KEY}", f"{KEY}\n{KEY}", "ключ", f"{KEY}\x01"):
+    monkeypatch.setenv("X_KEY", text)
+    with pytest.raises(ValueError, match="X_KEY: expected one key") as e:
+      keys.read(["X_KEY"], None)
+    assert KEY not in str(e.value)
+
+
+def test_a_key_that_is_none_changes_no_reply(server, store, make_requests):
+  server.control(taste="longer")
+  requests = make_requests(1)
+  vendor = openai_chat.OpenAIChat("m", f"{server.url}/v1", key="B")
+  (reply,) = _judge(vendor, store).judge(requests)
+  assert "[[B]]" in reply.text
 
 
 def test_the_state_of_a_run_is_shown(server, store, make_requests):
@@ -350,3 +381,33 @@ def test_the_state_of_a_run_is_shown(server, store, make_requests):
       f"{n}/120 replies, 0 asked again, 0 failed" for n in (50, 100, 120)
   ]
   assert told[-1][1] == "0.0132"
+
+
+def test_what_another_run_stored_meanwhile_is_not_asked(
+    server, store, make_requests
+):
+  """Nor does it matter that the other has taken the journal away."""
+  journal = store.path.with_name("journal")
+  requests = make_requests(6)
+  vendor = _vendor(server)
+  alike = {"limits": pacing.Limits(concurrency=1), "journal": journal}
+  with cache.Cache(store.path) as other:
+    second = remote.RemoteJudge("second", vendor, other, **alike)
+    # At the first reply the other run does all that is left.
+    first = remote.RemoteJudge("first", vendor, store, **alike)
+    entered = vendor.session
+
+    @contextlib.asynccontextmanager
+    async def session():
+      async with entered() as ask:
+        async def slowly(request):
+          reply = await ask(request)
+          vendor.session = entered
+          await asyncio.to_thread(second.judge, requests[1:])
+          return reply
+        yield slowly
+
+    vendor.session = session
+    replies = first.judge(requests)
+  assert [bool(r.text) for r in replies] == [True] * 6
+  assert first.sent == 1 and second.sent == 5

@@ -96,7 +96,7 @@ def _kill_in_the_middle(server, tmp_path, number, faults):
 
 
 @pytest.mark.parametrize("number", [
-    600, pytest.param(20000, marks=pytest.mark.slow)
+    600, pytest.param(20000, marks=[pytest.mark.slow, pytest.mark.alone])
 ])
 def test_killed_in_the_middle_nothing_stored_is_asked_again(
     server, tmp_path, make_requests, number
@@ -122,6 +122,7 @@ def test_killed_in_the_middle_nothing_stored_is_asked_again(
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # a reply later than the timeout is asked for again
 def test_twenty_thousand_with_faults(server, store, make_requests):
   server.control(faults=_faults(0.05), seed=1)
   judge = _judge(_vendor(server), store, concurrency=64, timeout=2)
@@ -137,19 +138,22 @@ def test_twenty_thousand_with_faults(server, store, make_requests):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["openai", "gemini"])
-def test_the_time_is_the_providers(server, tmp_path, make_requests, kind):
-  number, ratios = 64 * 32, []
+@pytest.mark.alone
+# Replies so late that a machine with other work to do keeps up as well; with
+# replies of 250 ms benchmarks/judge.py measures it.
+@pytest.mark.parametrize("kind, latency", [("openai", 1), ("gemini", 3)])
+def test_the_time_is_the_providers(
+    server, tmp_path, make_requests, kind, latency
+):
+  batches, ratios = 4, []
   vendor = _vendor(server, kind)
-  for attempt in range(3):
-    server.control(latency=0.25)
-    with cache.Cache(tmp_path / f"{attempt}.jsonl") as store:
-      judge = _judge(vendor, store, concurrency=64, timeout=10)
+  server.control(latency=latency)
+  while not ratios or (min(ratios) > 1.15 and len(ratios) < 3):
+    with cache.Cache(tmp_path / f"{len(ratios)}.jsonl") as store:
+      judge = _judge(vendor, store, concurrency=64, timeout=20)
       judge.judge(make_requests(64, system="imports [[A]]"))
       began = time.monotonic()
-      judge.judge(make_requests(number))
-      ratios.append((time.monotonic() - began) / (number / 64 * 0.25))
+      judge.judge(make_requests(64 * batches))
+      ratios.append((time.monotonic() - began) / (batches * latency))
   print(f"{kind}: {min(ratios):.3f} of the ideal time, {ratios}")
-  # Google's client takes 2 ms of a core for a reply, half of what there is at
-  # 256 a second.
-  assert min(ratios) <= (1.15 if kind == "openai" else 1.3)
+  assert min(ratios) <= 1.15

@@ -1,13 +1,20 @@
 """Attention against a reference in NumPy, float64, and its paths' equality."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlit_jax.models import attention, attention_xla
+from mlit_jax.models import (
+    attention,
+    attention_paths,
+    attention_xla,
+    decoder,
+)
+from mlit_jax.models.config import DecoderConfig
 
 BATCH, HEADS, KV_HEADS, HEAD_DIM, BUCKETS = 2, 4, 2, 8, 6
 SCALE = 0.4
@@ -182,7 +189,7 @@ def test_values_and_gradients_are_the_references(name):
 
   slope = (moved(1) - moved(-1)) / (2 * step)
   gradients = {}
-  for path in ("plain", "blockwise"):
+  for path in attention_xla.PATHS:
     mixed, gradient = with_gradient(
         arrays, *arguments(how), onto.astype("float32"), path=path, **fixed(how)
     )
@@ -190,9 +197,10 @@ def test_values_and_gradients_are_the_references(name):
     found = sum(np.sum(gradient[k] * along[k]) for k in arrays)
     np.testing.assert_allclose(found, slope, rtol=2e-4, atol=1e-3)
     gradients[path] = gradient
-  for name, plain in gradients["plain"].items():
+  for path, name in itertools.product(gradients, arrays):
     np.testing.assert_allclose(
-        gradients["blockwise"][name], plain, rtol=1e-4, atol=1e-5, err_msg=name
+        gradients[path][name], gradients["plain"][name], rtol=1e-4, atol=1e-5,
+        err_msg=f"{path}: {name}",
     )
 
 
@@ -213,6 +221,29 @@ def test_memory_is_linear_in_length(monkeypatch):
   assert long < 4.5 * short
   whole = temporary_bytes("plain", 2048, 3.0)
   assert whole > 4 * BATCH * HEADS * 2048**2 > 4 * long
+
+
+@pytest.mark.parametrize("path", ["blockwise", "rows"])
+def test_a_model_s_memory_is_linear_in_length(path, monkeypatch, random_params):
+  """What layers share is computed before their scan: masks must not be."""
+  monkeypatch.setattr(attention_xla, "BLOCK", 128)
+  config = DecoderConfig(
+      vocab_size=16, num_layers=6, embed_dim=8, num_heads=4, num_kv_heads=4,
+      head_dim=2, mlp_dim=8,
+  )
+  params = random_params(config)
+  monkeypatch.setattr(attention_paths, "choose", lambda *_: (path, ""))
+
+  def temporary(length):
+    def loss(params, tokens):
+      run = decoder.Decoder(config).apply
+      return jnp.sum(run({"params": params}, tokens, tokens, tokens)[0] ** 2)
+
+    tokens = jax.ShapeDtypeStruct((BATCH, length), np.int32)
+    compiled = jax.jit(jax.grad(loss)).lower(params, tokens).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  assert temporary(2048) < 5 * temporary(512)
 
 
 def test_bfloat16_stays_near_float32():

@@ -67,9 +67,10 @@ def test_no_family_is_quadratic_from_2048_on(family, length):
             "cudnn", "fused",
         ),
         (paths.Device("gpu", 7.5), {}, "blockwise", "capability 8.0"),
-        (CPU, {}, "blockwise", "no kernel on cpu"),
+        (CPU, {}, "rows", "no kernel on cpu"),
+        (CPU, {"batch_parts": 2}, "blockwise", "no kernel on cpu"),
         (CPU, {"length": 256, "key_length": 256}, "plain", "one block"),
-        (CPU, {"length": 257, "key_length": 256}, "blockwise", "no kernel"),
+        (CPU, {"length": 257, "key_length": 256}, "rows", "no kernel"),
     ],
 )
 def test_choices_by_hand(device, changes, path, why):

@@ -54,8 +54,8 @@ def test_prefill_and_steps_equal_the_full_forward(apply, rows):
       inputs, places(inputs), tokens, places(tokens), input_segments=seen
   )
   cache = apply(inputs, places(inputs), seen, length=7, method="start")
-  assert cache.own.keys.shape == (3, 2, 7, 4, 6)
-  assert cache.cross.values.shape == (3, 2, 9, 4, 6)
+  assert cache.own.keys.shape == (3, 2, 4, 7, 6)
+  assert cache.cross.values.shape == (3, 2, 4, 9, 6)
   lengths = np.asarray([2, 4])
   prefix = np.where(np.arange(4) < lengths[:, None], tokens[:, :4], 30)
   logits, cache = apply(prefix, places(prefix), cache, method="step")
@@ -151,7 +151,7 @@ def test_parameters_lie_on_a_mesh(family):
   shardings = partitioning.param_shardings(shapes, mesh)
   stack = shardings["decoder"]
   assert stack["blocks"]["cross_attention"]["key"].spec == P(
-      None, "fsdp", "tensor", None
+      None, ("fsdp", "sequence"), "tensor", None
   )
   if family == "t5":
     assert stack["relative_bias"].spec == P(None, "tensor")

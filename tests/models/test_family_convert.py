@@ -9,7 +9,6 @@ import safetensors.numpy
 from mlit_jax.models.interchange import convert
 from mlit_jax.models.interchange.storage import TensorFiles
 from mlit_jax.training.checkpoint import Checkpoints
-from mlit_jax.training.loop import TrainState
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -38,7 +37,7 @@ def test_what_comes_out_is_what_went_in(case, tmp_path):
   assert json.loads((tmp_path / "out" / "config.json").read_text()) == config
 
   checkpoints = Checkpoints(tmp_path / "run", every=1)
-  checkpoints.save(1, TrainState(pair.params, ()), {})
+  checkpoints.save(1, {"params": pair.params}, {})
   checkpoints.close()
   convert.convert(tmp_path / "run" / "1", tmp_path / "trained", like=source)
   equal(tmp_path / "trained", files)

@@ -124,13 +124,13 @@ def test_attention_equals_head_by_head(attention):
 
 def test_the_cache_keeps_a_token_at_its_position(attention):
   apply, params, x = attention
-  empty = layers.KVCache(*np.full((2, 3, 2, 9, 2, 4), 7, "float32"))
+  empty = layers.KVCache(*np.full((2, 3, 2, 2, 9, 4), 7, "float32"))
   rows = layers.Rows(jnp.asarray([[4, 5], [0, 1]]))
   _, cache = apply({"params": params}, x[:, :2], rows, True, empty, 1)
   for other in (0, 2):  # layers
     np.testing.assert_array_equal(cache.keys[other], 7.0)
     np.testing.assert_array_equal(cache.values[other], 7.0)
-  keys, cached = np.asarray(cache.keys)[1], np.asarray(cache.values)[1]
+  keys, cached = (np.swapaxes(np.asarray(x)[1], 1, 2) for x in cache[:2])
   values = np.einsum("BTD,DKH->BTKH", x[:, :2], params["value"])
   np.testing.assert_allclose(cached[0, 4:6], values[0], rtol=1e-5, atol=1e-6)
   np.testing.assert_allclose(cached[1, :2], values[1], rtol=1e-5, atol=1e-6)
@@ -140,13 +140,13 @@ def test_the_cache_keeps_a_token_at_its_position(attention):
 
 def test_padding_is_not_written_to_the_cache(attention):
   apply, params, x = attention
-  empty = layers.KVCache(*np.full((2, 1, 2, 3, 2, 4), 7, "float32"))
+  empty = layers.KVCache(*np.full((2, 1, 2, 2, 3, 4), 7, "float32"))
   rows = layers.Rows(
       jnp.asarray([[0, 0, 1], [0, 1, 2]]), jnp.asarray([[0, 1, 1], [1, 1, 0]])
   )
   _, cache = apply({"params": params}, x[:, :3], rows, True, empty, 0)
   values = np.einsum("BTD,DKH->BTKH", x[:, :3], params["value"])
-  cached = np.asarray(cache.values)[0]
+  cached = np.swapaxes(np.asarray(cache.values)[0], 1, 2)
   np.testing.assert_allclose(cached[0, :2], values[0, 1:], rtol=1e-5)
   np.testing.assert_allclose(cached[1, :2], values[1, :2], rtol=1e-5)
   np.testing.assert_array_equal(cached[:, 2], 7.0)

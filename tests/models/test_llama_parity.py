@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mlit_jax import partitioning
-from mlit_jax.decoding.engine import Engine, Request
+from mlit_jax.decoding.engine import Engine
+from mlit_jax.decoding.requests import Request
 from mlit_jax.models import decoder
 from mlit_jax.models.interchange import huggingface
 
@@ -110,7 +111,7 @@ def test_greedy_answers_equal_generate(pair):
 
   end = generate(prompts[1], VOCAB + 1)[5]
   engine = Engine(
-      pair.config, partitioning.make_mesh(), eos_id=end, batch_size=4
+      pair.config, partitioning.make_mesh(), end_ids=[end], num_slots=4
   )
   requests = [Request(str(i), p, asked) for i, p in enumerate(prompts)]
   results = {r.id: r for r in engine.generate(pair.params, requests)}

@@ -129,18 +129,19 @@ def test_new_adapters_change_nothing(random_params):
 
 
 def test_adapters_are_cut_as_their_kernels():
-  mesh = AbstractMesh((1, 2, 2), partitioning.MESH_AXES)
+  mesh = AbstractMesh((1, 2, 2, 1, 1, 1), partitioning.MESH_AXES)
   how = lora.LoraConfig(pattern="attention/(query|out)$")
   found = partitioning.param_shardings(
       jax.eval_shape(lambda: lora.init(DENSE, how, 0, 3)), mesh
   )["blocks"]["attention"]
+  cut = "fsdp", "sequence"
   specs = {
       (name, part): PartitionSpec(*spec)
       for name, part, spec in (
-          ("query", "a", (None, None, "fsdp", None)),
+          ("query", "a", (None, None, cut, None)),
           ("query", "b", (None, None, None, "tensor", None)),
           ("out", "a", (None, None, "tensor", None, None)),
-          ("out", "b", (None, None, None, "fsdp")),
+          ("out", "b", (None, None, None, cut)),
       )
   }
   for (name, part), spec in specs.items():

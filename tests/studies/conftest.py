@@ -5,10 +5,15 @@ import functools
 import json
 import random
 
+import large_study as large_study_lib
+import pages
 import pytest
 
 from mlit_jax import records
 from mlit_jax.analysis import judgments as judgments_lib
+from mlit_jax.data import tokenizers
+from mlit_jax.models.config import DecoderConfig
+from mlit_jax.models.interchange import huggingface
 
 CODES = "ar zh cs en et fi he hi it ru es sw".split()
 QUESTIONS = {
@@ -199,6 +204,45 @@ def answers(study):
   return rows
 
 
+# Of the seven questions, what the judge said when the first system's answer
+# stood first, and when it stood second; None where its reply had no verdict.
+VERDICTS = (
+    ("a", "a"), ("b", "b"), ("a", "b"), ("tie", "tie"), ("a", None),
+    ("b", "b"), ("b", "tie"),
+)
+
+
+def judgments(study):
+  """judgments.jsonl: each system against a language's own, and ratings."""
+  def row(id_, lang, system, other, order, verdict):
+    said = verdict or "<b>I cannot say</b> \u202e"
+    return records.Judgment(
+        id_, lang, "side_by_side", "reference", system, other, order,
+        f"{order}: <script>alert(1)</script> {said}", verdict=verdict or "",
+        failure="" if verdict else "unparsable", gate={"a": lang, "b": lang},
+    ).to_row()
+
+  rows = []
+  for lang in study["languages"]:
+    for name, system in study["systems"].items():
+      other = f"mono-{lang}"
+      if name == other or system["kind"] == "control":
+        continue
+      for i, verdicts in enumerate(VERDICTS):
+        id_ = f"capital/france-paris/{i}"
+        for order, verdict in zip(("ab", "ba"), verdicts):
+          rows.append(row(id_, lang, name, other, order, verdict))
+  for i in range(len(VERDICTS)):
+    for name, score in (("mono-en", 3.0), ("control-en", 1.0)):
+      rows.append(
+          records.Judgment(
+              f"capital/france-paris/{i}", "en", "rating", "reference", name,
+              "", "ab", f"Rating: [[{score}]]", score=score,
+          ).to_row()
+      )
+  return rows
+
+
 def write(directory, change=None, **options):
   """Writes a study directory; `change` alters the results in place."""
   directory.mkdir()
@@ -206,9 +250,16 @@ def write(directory, change=None, **options):
   if change is not None:
     change(study)
   records.write_json(directory / "results.json", study)
-  lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in answers(study))
-  records.write_text(directory / "answers.jsonl", lines)
+  for name, rows in (("answers", answers), ("judgments", judgments)):
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows(study))
+    records.write_text(directory / f"{name}.jsonl", lines)
   return directory
+
+
+@pytest.fixture(scope="session")
+def write_study():
+  """`write` for tests that share what it writes."""
+  return write
 
 
 @pytest.fixture
@@ -226,3 +277,56 @@ def small_study(tmp_path_factory):
   """A study in four languages."""
   directory = tmp_path_factory.mktemp("studies") / "study"
   return write(directory, codes=("en", "he", "ar", "sw"))
+
+
+@pytest.fixture(scope="module")
+def large_study(tmp_path_factory):
+  """A study of a paper's size; takes some seconds to write."""
+  directory = tmp_path_factory.mktemp("large")
+  large_study_lib.write(directory, results())
+  return directory
+
+
+@pytest.fixture(scope="session")
+def save_base(random_params):
+  """Writes a tiny random model with a tokenizer made of some texts."""
+
+  def save(directory, texts, vocab_size, **change):
+    tokenizer = tokenizers.train_sentencepiece(texts, vocab_size)
+    shape = {
+        "num_layers": 1, "embed_dim": 16, "num_heads": 2, "num_kv_heads": 2,
+        "head_dim": 8, "mlp_dim": 16, "max_length": 256,
+    }
+    config = DecoderConfig(tokenizer.vocab_size, **shape | change)
+    huggingface.save(
+        directory, config, random_params(config), tokenizer.model,
+        bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id,
+    )
+
+  return save
+
+
+@pytest.fixture(scope="module")
+def given(save_base, tmp_path_factory):
+  """A tiny random base, and rows of one's own in three languages."""
+  directory = tmp_path_factory.mktemp("given")
+  words = {"en": "one two three", "es": "uno dos tres", "bn": "এক দুই তিন"}
+  save_base(directory / "base", [*words.values()] * 9, 330)
+  for name, number in (("train", 12), ("questions", 3)):
+    rows = [
+        {"id": f"{name}/{i}", "lang": lang, "prompt": f"{text} {i}?",
+         "response": text}
+        for i in range(number) for lang, text in words.items()
+    ]
+    (directory / f"{name}.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
+  return directory
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+  """Headless Chromium."""
+  driver = pages.start(tmp_path_factory.mktemp("profile"))
+  yield driver
+  driver.quit()

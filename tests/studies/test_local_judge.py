@@ -39,9 +39,9 @@ def test_it_judges_a_file_as_one_batch(model, tmp_path, monkeypatch, capsys):
   batches = []
   generate = engine_lib.Engine.generate
 
-  def counted(self, params, requests):
+  def counted(self, params, requests, **options):
     batches.append(len(requests))
-    return generate(self, params, requests)
+    return generate(self, params, requests, **options)
 
   monkeypatch.setattr(engine_lib.Engine, "generate", counted)
   prompts, a, b = [], [], []

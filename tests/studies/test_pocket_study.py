@@ -16,12 +16,12 @@ TINY = (
     "--study.percents=10",
     "--study.num_examples=120",
     "--study.vocab_size=900",
-    "--study.model.embed_dim=32",
-    "--study.model.num_heads=2",
-    "--study.model.num_kv_heads=2",
-    "--study.model.head_dim=16",
-    "--study.model.mlp_dim=32",
-    "--study.model.num_layers=2",
+    "--study.shape.embed_dim=32",
+    "--study.shape.num_heads=2",
+    "--study.shape.num_kv_heads=2",
+    "--study.shape.head_dim=16",
+    "--study.shape.mlp_dim=32",
+    "--study.shape.num_layers=2",
     "--study.pretrain.documents=300",
     "--study.pretrain.epochs=4",
     "--study.pretrain.checkpoint_every=40",
@@ -109,14 +109,15 @@ def test_killed_twice_it_ends_with_the_same_bytes(undisturbed, tmp_path):
   _run(workdir)
   for step, when in done.items():
     assert (step / "done.json").stat().st_mtime_ns == when, f"{step} was redone"
-  for name in ("results.json", "answers.jsonl"):
+  for name in ("results.json", "answers.jsonl", "judgments.jsonl"):
     assert (workdir / name).read_bytes() == (undisturbed / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_one_job_gives_the_same_bytes(undisturbed, tmp_path):
   """At this size: no sum here is long enough to be split over threads."""
   _run(tmp_path / "run", "--jobs=1")
-  for name in ("results.json", "answers.jsonl"):
+  for name in ("results.json", "answers.jsonl", "judgments.jsonl"):
     mine = (tmp_path / "run" / name).read_bytes()
     assert mine == (undisturbed / name).read_bytes()
 
@@ -137,6 +138,7 @@ def test_a_second_run_does_nothing(undisturbed):
   assert (undisturbed / "results.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_another_seed_differs(undisturbed, tmp_path):
   _run(tmp_path / "run", "--study.seed=1")
   theirs = json.loads((tmp_path / "run" / "results.json").read_text())

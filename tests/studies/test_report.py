@@ -11,8 +11,15 @@ import sys
 import pytest
 
 from mlit_jax import records
-from mlit_jax.studies.report import answers as answers_lib
-from mlit_jax.studies.report import charts, page, reading, rendering, sections
+from mlit_jax.studies.report import (
+    browser,
+    charts,
+    packing,
+    page,
+    reading,
+    rendering,
+    sections,
+)
 
 FEW = ("en", "he", "sw")
 
@@ -46,7 +53,9 @@ class Page(html.parser.HTMLParser):
 
   def block(self, name):
     (text,) = [t for attrs, t in self.scripts if attrs.get("id") == name]
-    return json.loads(text)
+    if name == "answers-index":
+      return json.loads(text)
+    return packing.unpack(text)
 
   def find(self, tag, **attrs):
     return [
@@ -77,9 +86,12 @@ def test_files_are_written_and_nothing_is_left_over(make_study):
   ).split()
   figures = "heat_map percent_curve base_and_control".split()
   assert found == {
-      "results.json", "answers.jsonl", "report.html",
-      *(f"tables/{name}.csv" for name in tables),
-      *(f"figures/{name}.{end}" for name in figures for end in ("png", "pdf")),
+      "results.json", "answers.jsonl", "judgments.jsonl", "report.html",
+      *(f"tables/{name}.{end}" for name in tables for end in ("csv", "tex")),
+      *(
+          f"figures/{name}.{end}" for name in figures
+          for end in ("png", "pdf", "svg")
+      ),
   }
   linked = {a["href"] for a in Page(directory / "report.html").find("a")}
   assert {x for x in linked if not x.startswith("#")} == found - {"report.html"}
@@ -155,13 +167,13 @@ def test_each_column_has_its_own_scale_and_no_diagonal(make_study):
     column = [row.cells[j] for row in models]
     assert [c.text for c in column].index("–") == j
     known = [c for c in column if c.shade is not None]
-    scores = [float(c.detail["score"]) for c in known]
+    scores = [float(c.text) for c in known]
     shades = [c.shade for c in known]
     assert (min(shades), max(shades)) == (0, 1)
     # The order of the shades is that of the scores.
     for (s, t), (u, v) in itertools.combinations(zip(scores, shades), 2):
       assert s == u or (s < u) == (t < v)
-  average = sum(float(c.detail["score"]) for c in models[3].cells if c.detail)
+  average = sum(float(c.text) for c in models[3].cells if c.detail)
   assert float(models[3].cells[-1].text) == pytest.approx(average / 11, abs=0.1)
   assert grid.rows[12].label == "Untuned base"
 
@@ -176,7 +188,8 @@ def test_page_loads_nothing_and_runs_one_script(make_study):
   (icon,) = found.find("link")
   assert icon["href"] == "data:,"
   kinds = [attrs.get("type") for attrs, _ in found.scripts]
-  assert kinds == ["application/json"] * 13 + [None]
+  assert kinds[0] == "application/json" and kinds[-1] is None
+  assert set(kinds[1:-1]) == {"text/plain"}  # which no browser runs
   (policy,) = found.find("meta", **{"http-equiv": "Content-Security-Policy"})
   assert policy["content"].startswith("default-src 'none'")
   assert rendering._hash(found.scripts[-1][1]) in policy["content"]
@@ -185,21 +198,23 @@ def test_page_loads_nothing_and_runs_one_script(make_study):
 def test_hostile_answers_stay_text(make_study):
   directory = make_study(codes=FEW)
   found = Page(page.write_report(directory))
-  assert "alert" not in found.text + found.scripts[-1][1]
+  assert "alert" not in found.text
+  assert not any("alert" in text for _, text in found.scripts)
   names = [name for name, _ in found.block("answers-index")["systems"]]
   written = [row for _, row in records.read_jsonl(directory / "answers.jsonl")]
   for code in FEW:
-    rows = found.block(f"answers-{code}")
     expected = [row for row in written if row["lang"] == code]
-    assert len(rows) == len(expected)
-    for (id_, prompt, reference, given), row in zip(rows, expected):
-      assert [id_, prompt, reference] == [
-          row["id"], row["prompt"], row["reference"]
-      ]
-      assert given == [
-          [a["text"], a["found"], int(a["exact"])]
-          if (a := row["answers"].get(name)) else None
-          for name in names
+    assert found.block(f"q-{code}") == [
+        [row["id"], row["prompt"], row["reference"]] for row in expected
+    ]
+    for i, name in enumerate(names):
+      given = [row["answers"].get(name) for row in expected]
+      if not any(given):
+        assert not found.find("script", id=f"a-{code}-{i}")
+        continue
+      assert found.block(f"a-{code}-{i}") == [
+          [a["text"], a["found"], int(a["exact"])] if a else None
+          for a in given
       ]
   index = found.block("answers-index")["languages"]
   assert index["he"]["dir"] == "rtl" and index["sw"]["dir"] == "ltr"
@@ -218,9 +233,68 @@ def test_words_of_the_results_are_escaped(make_study):
 
 def test_embedded_json_cannot_end_its_element():
   value = ["</script><!--<script>", "\u2028", "\"'&"]
-  text = answers_lib.embed(value)
+  text = packing.embed(value)
   assert "<" not in text
   assert json.loads(text) == value
+  assert re.fullmatch(r"[A-Za-z0-9_=-]+", packing.pack(value))
+  assert packing.unpack(packing.pack(value)) == value
+
+
+def test_both_orders_and_their_words_are_in_the_page(make_study):
+  found = Page(page.write_report(make_study(codes=FEW)))
+  names = [name for name, _ in found.block("answers-index")["systems"]]
+  en, he = names.index("mono-en"), names.index("mono-he")
+  assert en < he
+  # In Hebrew mono-en was judged against mono-he, in English the reverse: the
+  # winner is `a` where the system that comes first on the page won.
+  for lang, first, won in (("he", "ab", "ab"), ("en", "ba", "ba")):
+    rows = found.block(f"j-{lang}-{en}-{he}")
+    assert len(rows) == 7
+    ((asked, turn, replies),) = rows[0]
+    assert (asked, turn) == ("side_by_side, judge reference", 1)
+    assert [reply[:3] for reply in replies] == [
+        [first[0], won[0], ""], [first[1], won[0], ""]
+    ]
+    assert replies[1][3] == "ba: <script>alert(1)</script> a"
+    ((_, _, failed),) = rows[4]
+    assert failed[1][1:3] == ["", "unparsable"]
+  ((asked, _, ((first, score, failure, words),)), *_) = found.block(
+      f"j-en-{en}"
+  )[0]
+  assert (first, score, failure, words) == ("", 3.0, "", "Rating: [[3.0]]")
+
+
+def test_without_room_verdicts_stay_and_words_go(make_study):
+  directory = make_study(codes=FEW)
+  names = {"base": "base", "mono-en": "English", "mono-he": "Hebrew"}
+  whole, cut = (
+      browser.build(directory, FEW, names, {}, "base", room)
+      for room in (10**6, 0)
+  )
+  assert whole.num_cut == 0 < cut.num_cut
+  # Room for one and a half: the second goes without.
+  sizes = [len(x) for id_, x in whole.blocks if id_.startswith("j-")]
+  some = browser.build(
+      directory, FEW, names, {}, "base", sizes[0] + min(sizes) // 2
+  )
+  assert some.num_cut == len(sizes) - 1
+  blocks = dict(cut.blocks)
+  name = next(id_ for id_ in blocks if id_.startswith("j-he-"))
+  for a, b in zip(packing.unpack(dict(whole.blocks)[name]),
+                  packing.unpack(blocks[name])):
+    for (*asked, replies), (*same, without) in zip(a, b):
+      assert asked == same
+      assert without == [[*reply[:3], None] for reply in replies]
+
+
+def test_a_wrong_judgment_names_file_and_line(make_study):
+  directory = make_study(codes=FEW)
+  path = directory / "judgments.jsonl"
+  lines = path.read_text().splitlines(keepends=True)
+  lines[1] = lines[1].replace('"order": "ba"', '"order": "bb"')
+  path.write_text("".join(lines))
+  with pytest.raises(records.RecordError, match=r"judgments\.jsonl:2: order"):
+    page.write_report(directory)
 
 
 def test_null_is_a_dash_and_never_zero(make_study):
@@ -257,15 +331,19 @@ def test_a_study_with_little_in_it(make_study):
 
   directory = make_study(change, codes=("en", "he"))
   (directory / "answers.jsonl").unlink()
-  stale = directory / "figures" / "heat_map.png"
-  stale.parent.mkdir()
-  stale.write_bytes(b"of an earlier report")
+  stale = [
+      directory / "figures" / "heat_map.png",
+      directory / "tables" / "heat_map.tex",
+  ]
+  for path in stale:
+    path.parent.mkdir()
+    path.write_bytes(b"of an earlier report")
   text = Page(page.write_report(directory)).text
   for said in ("no scores between languages", "no mixtures", "no comparison",
                "no rates of exact answers", "no rates of language consistency",
                "no answers beside", "nothing to say yet"):
     assert said in text
-  assert not stale.exists()
+  assert not any(path.exists() for path in stale)
   assert _table(directory, "heat_map") == []
 
 

@@ -91,7 +91,7 @@ def test_cost_to_english(make_study):
 def test_caveats(make_study):
   found = findings.caveats(_study(make_study))
   assert _titles(found) == [
-      "The judge is not a language model.", "This is pocket scale.",
+      "The judge is not a language model.", "The models are very small.",
       "Failures: none.", "One training run each.",
       "Many numbers, some wrong by chance.",
   ]

@@ -1,19 +1,25 @@
 """The other studies as a user runs them, at the smallest size."""
 
+import html
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
+from mlit_jax import records
+
 TINY = (
     "--study.vocab_size=1500",
-    "--study.model.embed_dim=32",
-    "--study.model.num_heads=2",
-    "--study.model.num_kv_heads=2",
-    "--study.model.head_dim=16",
-    "--study.model.mlp_dim=32",
+    "--study.shape.embed_dim=32",
+    "--study.shape.num_heads=2",
+    "--study.shape.num_kv_heads=2",
+    "--study.shape.head_dim=16",
+    "--study.shape.mlp_dim=32",
     "--study.pretrain.documents=200",
     "--study.pretrain.epochs=1",
     "--study.tune.epochs=1",
@@ -33,17 +39,45 @@ SMALL = {
         "--study.languages=en,it,es", "--study.num_examples=20",
         "--study.few_examples=6",
     ),
+    "xllama": (
+        "--study.languages=en,es,zh", "--study.num_examples=20",
+        "--study.num_pairs=16", "--study.sizes=4,8",
+        "--study.document_sizes=4,8", "--study.budgets=12",
+    ),
 }
+
+
+def _command(name, workdir, *options):
+  return [
+      sys.executable, "-m", "mlit_jax.main", "study", f"{name}:pocket",
+      "--workdir", str(workdir), *TINY, *SMALL[name], *options,
+  ]
 
 
 def _run(name, workdir, *options):
   return subprocess.run(
-      [
-          sys.executable, "-m", "mlit_jax.main", "study", f"{name}:pocket",
-          "--workdir", str(workdir), *TINY, *SMALL[name], *options,
-      ],
-      capture_output=True, text=True, check=False,
+      _command(name, workdir, *options), capture_output=True, text=True,
+      check=False,
   )
+
+
+def _check_places(directory, page):
+  """Every number that promises answers has them."""
+  rows = [row for _, row in records.read_jsonl(directory / "answers.jsonl")]
+  systems = json.loads((directory / "results.json").read_text())["systems"]
+  places = [
+      json.loads(html.unescape(x))
+      for x in re.findall(r'data-cell="([^"]*)"', page)
+  ]
+  assert places
+  for place in places:
+    assert {place["left"], place["right"]} - {"", "*"} <= systems.keys()
+    for lang in place["languages"]:
+      assert any(
+          row["lang"] == lang and place["left"] in row["answers"]
+          and place["search"] in row["id"]
+          for row in rows
+      ), place
 
 
 @pytest.mark.slow
@@ -62,6 +96,7 @@ def test_from_data_to_page(name, tmp_path):
   for kind, name_ in re.findall(r'href="(figures|tables)/([\w.-]+)"', page):
     assert (tmp_path / "run" / kind / name_).stat().st_size > 20
   assert page.count("<svg") == len(figures)
+  _check_places(tmp_path / "run", page)
 
 
 @pytest.mark.slow
@@ -75,3 +110,29 @@ def test_equal_runs_give_equal_bytes(tmp_path):
       for place in ("one", "two")
   )
   assert one == two
+
+
+@pytest.mark.slow
+def test_killed_where_laws_decide_on_data_it_ends_with_the_same_bytes(tmp_path):
+  """xllama: what is tuned after the laws hangs on what was measured before."""
+  done = _run("xllama", tmp_path / "one")
+  assert done.returncode == 0, done.stderr
+  steps = tmp_path / "two" / "steps"
+  process = subprocess.Popen(
+      _command("xllama", tmp_path / "two"), stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL, start_new_session=True,
+  )
+  started = steps / "model-muit-12-optimised" / "started.json"
+  while not started.exists():
+    assert process.poll() is None, "the study ended before it could be killed"
+    time.sleep(0.01)
+  os.killpg(process.pid, signal.SIGKILL)
+  process.wait()
+  assert not (tmp_path / "two" / "results.json").exists()
+  laws = (steps / "laws" / "done.json").stat().st_mtime_ns
+  done = _run("xllama", tmp_path / "two")
+  assert done.returncode == 0, done.stderr
+  assert (steps / "laws" / "done.json").stat().st_mtime_ns == laws
+  for name in ("results.json", "answers.jsonl"):
+    one, two = ((tmp_path / x / name).read_bytes() for x in ("one", "two"))
+    assert one == two

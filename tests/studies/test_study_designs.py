@@ -9,7 +9,7 @@ from mlit_jax import languages
 from mlit_jax.commands import study as command
 from mlit_jax.data import recipe_spec
 from mlit_jax.errors import UsageError
-from mlit_jax.studies import lucky52_results, material, pinch
+from mlit_jax.studies import loading, lucky52_results, material, pinch
 from mlit_jax.studies import study as study_lib
 
 
@@ -28,7 +28,7 @@ def _counts(system, config):
   return recipe_spec.make(system.recipe, pools).train.counts
 
 
-@pytest.mark.parametrize("name", command.STUDIES)
+@pytest.mark.parametrize("name", loading.STUDIES)
 def test_every_pocket_preset_is_a_graph(name):
   module, config = _load(f"{name}:pocket")
   steps = module.graph(config, "pocket", pathlib.Path("unused"))
@@ -150,7 +150,7 @@ def test_translation_and_reading_material_is_parallel_and_held_out():
 
 
 def test_wrong_answers_are_false_and_of_the_same_kind():
-  rows = {row.id: row for row in material.choices("answers", ("en",))}
+  rows = {row.id: row for row in material.choices("answers", ("en",), {})}
   capital = rows["capital/peru-lima/2"] if "capital/peru-lima/2" in rows else (
       next(row for row in rows.values() if row.id.startswith("continent/"))
   )

@@ -6,6 +6,11 @@ import os
 import pytest
 
 from mlit_jax import main
+from mlit_jax.models.config import DecoderConfig
+from mlit_jax.partitioning import PartitionError
+from mlit_jax.studies import session
+from mlit_jax.training.optimizer import OptimizerConfig
+from mlit_jax.training.step import StepConfig
 
 
 def _mlit(capsys, *argv: str) -> tuple[int, str]:
@@ -34,6 +39,12 @@ def _mlit(capsys, *argv: str) -> tuple[int, str]:
         (("study", "pinch", "--study.percents=0"), "(0, 100]"),
         (("study", "pinch", "--study.pretrain.shares.he=0"), "greater than 0"),
         (("study", "pinch", "--sede=1"), "--study.key=value"),
+        (("study", "pinch", "--only", "modl-base"), "did you mean 'model-base"),
+        (("study", "pinch", "--from", "nothing"), "no step 'nothing'"),
+        (("study", "pinch", "--plan", "--accelerator", "v5litepod-17"),
+         "no accelerator 'v5litepod-17'"),
+        (("study", "pinch", "--plan", "--price", "1"), "needs --accelerator"),
+        (("study", "pinch", "--plan", "--mfu", "40"), "--mfu 40: give a share"),
     ],
 )
 def test_a_wrong_study_is_refused_before_anything_is_made(
@@ -136,3 +147,14 @@ def test_a_wrong_recipe_makes_nothing(capsys, tmp_path, recipe, words):
   assert code == 2
   assert words in error
   assert not workdir.exists()
+
+
+def test_a_mesh_that_cuts_no_row_is_refused_by_its_places():
+  model = DecoderConfig(
+      vocab_size=8, num_layers=1, embed_dim=4, num_heads=1, num_kv_heads=1,
+      head_dim=4, mlp_dim=4,
+  )
+  with pytest.raises(PartitionError, match="no row of 16 and 80 places"):
+    session.step(
+        model, StepConfig(OptimizerConfig(1e-3)), "fsdp_sequence", 4, (80, 16)
+    )

@@ -19,8 +19,9 @@ import numpy as np
 
 from mlit_jax import partitioning
 from mlit_jax.models.config import DecoderConfig
-from mlit_jax.training.loop import Trainer
+from mlit_jax.training import loop
 from mlit_jax.training.optimizer import OptimizerConfig
+from mlit_jax.training.step import Step, StepConfig
 
 CONFIG = DecoderConfig(
     vocab_size=23, num_layers=1, embed_dim=16, num_heads=2, num_kv_heads=1,
@@ -31,8 +32,14 @@ ROWS, LENGTH, BATCH = 8, 10, 4
 EVERY, NUM_STEPS = 3, 12
 
 
-def trainer():
-  return Trainer(CONFIG, OPTIMIZER, partitioning.make_mesh())
+def make_step():
+  return Step(CONFIG, StepConfig(OPTIMIZER), partitioning.make_mesh())
+
+
+def run(step, start, dataset, num_steps, **options):
+  """From parameters; a loop.Result."""
+  config = loop.RunConfig((num_steps,))
+  return loop.run(step, step.start(start), dataset, config, **options)
 
 
 def rows():
@@ -70,8 +77,8 @@ def main(start, directory, last, wait):
         time.sleep(0.01)
       os.kill(os.getpid(), signal.SIGKILL)
 
-  trainer().run(
-      pickle.loads(pathlib.Path(start).read_bytes()),
+  run(
+      make_step(), pickle.loads(pathlib.Path(start).read_bytes()),
       dataset(NUM_STEPS), NUM_STEPS, checkpoints=(directory, EVERY),
       report=report,
   )

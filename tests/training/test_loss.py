@@ -20,14 +20,14 @@ def test_by_hand():
 
 
 def test_tokens_of_no_weight_count_for_nothing():
-  # Equal ones, of which the first is the likeliest; without weight, a wrong
-  # and a right one.
+  # Equal ones, none likelier than the target; without weight, a wrong and a
+  # right one.
   logits = jnp.asarray([[[0.0, 0], [50, -50], [0, 0], [50, -50]]])
   targets, weights = jnp.asarray([[0, 1, 1, 0]]), jnp.asarray([[1.0, 0, 1, 0]])
   loss = cross_entropy(logits, targets, weights)
   np.testing.assert_allclose(loss.total, 2 * np.log(2), rtol=1e-6)
   np.testing.assert_allclose(loss.mean, np.log(2), rtol=1e-6)
-  assert (loss.weight, loss.correct) == (2, 1)
+  assert (loss.weight, loss.correct) == (2, 2)
 
 
 def test_a_batch_without_loss_tokens_is_zero_and_has_no_gradient():
@@ -54,7 +54,7 @@ def test_great_logits_stay_finite():
   np.testing.assert_allclose(loss.total, 2e4)
 
 
-def test_sums_of_parts_are_the_whole():
+def test_rows_of_parts_are_the_whole():
   """What gradient accumulation and several hosts rely on."""
   rng = np.random.default_rng(0)
   logits = jnp.asarray(rng.standard_normal((4, 5, 6)), "float32")
@@ -67,9 +67,9 @@ def test_sums_of_parts_are_the_whole():
       cross_entropy(logits[i], targets[i], weights[i])
       for i in (slice(0, 2), slice(2, 4))
   ]
-  summed = loss_lib.TokenLoss(*map(sum, zip(*parts, strict=True)))
-  np.testing.assert_allclose(summed.mean, whole.mean, rtol=1e-6)
-  assert summed.correct == whole.correct
+  joined = loss_lib.TokenLoss(*map(jnp.concatenate, zip(*parts, strict=True)))
+  np.testing.assert_allclose(joined.mean, whole.mean, rtol=1e-6)
+  np.testing.assert_array_equal(joined.correct, whole.correct)
 
 
 @pytest.mark.torch

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from mlit_jax.training import optimizer
@@ -51,7 +52,8 @@ def test_a_wrong_config_is_refused():
   with pytest.raises(ValueError) as error:
     OptimizerConfig(1.0, schedule="step")
   assert str(error.value) == (
-      "unknown schedule 'step'; known: ('cosine', 'linear', 'constant')"
+      "unknown schedule 'step'; known: ('cosine', 'linear', 'constant',"
+      " 'rsqrt')"
   )
   with pytest.raises(ValueError) as error:
     OptimizerConfig(1.0, warmup_ratio=1.0)
@@ -126,3 +128,75 @@ def test_ten_steps_equal_torch(clip_norm):
           err_msg=f"{k} after step {step + 1}",
       )
   assert np.abs(ours["a"] - start["a"]).max() > 0.05
+
+
+def test_adafactor_sees_each_kernel_of_a_stack_as_a_matrix():
+  """As optax's, whose defaults are T5X's, does on one layer's matrix."""
+  config = OptimizerConfig(
+      1.0, "constant", warmup_ratio=0, optimizer="adafactor"
+  )
+  names = {"w": ("layers", "embed", "heads", "kv"), "b": ("layers", "embed")}
+  transform = optimizer.make(config, names)
+  rng = np.random.default_rng(0)
+
+  def draw():
+    # The layers differ: one mean over all of them would be seen.
+    scale = np.array([0.1, 1.0, 30.0])
+    return {
+        "w": jnp.asarray(
+            scale[:, None, None, None] * rng.standard_normal((3, 130, 4, 33)),
+            "float32",
+        ),
+        "b": jnp.asarray(
+            scale[:, None] * rng.standard_normal((3, 130)), "float32"
+        ),
+    }
+
+  params = draw()
+  state = transform.init(params)
+  rows = {x.shape for x in jax.tree.leaves(state)}
+  assert (3, 130, 132) not in rows and {(3, 130), (3, 132)} <= rows
+  theirs = optax.adafactor(1.0)
+  layers = [
+      {"w": params["w"][i].reshape(130, 132), "b": params["b"][i]}
+      for i in range(3)
+  ]
+  states = [theirs.init(p) for p in layers]
+  for _ in range(3):
+    gradient = draw()
+    direction, state = transform.update(gradient, state, params)
+    for i in range(3):
+      g = {"w": gradient["w"][i].reshape(130, 132), "b": gradient["b"][i]}
+      update, states[i] = theirs.update(g, states[i], layers[i])
+      np.testing.assert_allclose(
+          direction["w"][i].reshape(130, 132), -update["w"], rtol=1e-5
+      )
+      np.testing.assert_allclose(direction["b"][i], -update["b"], rtol=1e-5)
+
+
+def test_lion_is_optax_s():
+  config = OptimizerConfig(1.0, optimizer="lion", weight_decay=0.5, clip_norm=0)
+  transform = optimizer.make(config)
+  params = jnp.asarray([2.0, -4.0])
+  direction, _ = transform.update(
+      jnp.asarray([1e-3, -50.0]), transform.init(params), params
+  )
+  np.testing.assert_allclose(direction, [2.0, -3.0], rtol=1e-6)
+
+
+def test_an_optimizer_s_own_numbers_hold_where_the_config_leaves_them_open():
+  for name, decay, clip in (
+      ("adamw", 0.01, 1.0), ("lion", 0.01, 1.0), ("adafactor", 0.0, 0.0),
+  ):
+    config = OptimizerConfig(1.0, optimizer=name)
+    assert (config.weight_decay, config.clip_norm) == (decay, clip)
+  config = OptimizerConfig(1.0, optimizer="adafactor", clip_norm=2.0)
+  assert config.clip_norm == 2
+  with pytest.raises(ValueError, match="unknown optimizer 'adam'; known: "):
+    OptimizerConfig(1.0, optimizer="adam")
+
+
+def test_rsqrt_and_steps_of_warm_up():
+  config = OptimizerConfig(2.0, "rsqrt", warmup_steps=4)
+  rates = [optimizer.learning_rate(config, s, 100) for s in (0, 3, 4, 15, 99)]
+  assert rates == pytest.approx([0.5, 2.0, 2 * 0.8**0.5, 1.0, 0.4])

@@ -8,8 +8,9 @@ import pytest
 from mlit_jax import partitioning
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.interchange import huggingface
-from mlit_jax.training.loop import Trainer
+from mlit_jax.training import loop
 from mlit_jax.training.optimizer import OptimizerConfig, learning_rate
+from mlit_jax.training.step import Step, StepConfig
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -50,9 +51,11 @@ def test_ten_steps_equal_torch(random_params, tmp_path):
   huggingface.save(tmp_path / "start", CONFIG, start, b"", bos_id=1, eos_id=2)
 
   seen = []
-  params, _ = Trainer(CONFIG, OPTIMIZER, partitioning.make_mesh()).run(
-      start, grain.MapDataset.source(batches).to_iter_dataset(), STEPS,
-      report=seen.append,
+  step = Step(CONFIG, StepConfig(OPTIMIZER), partitioning.make_mesh())
+  result = loop.run(
+      step, step.start(start),
+      grain.MapDataset.source(batches).to_iter_dataset(),
+      loop.RunConfig((STEPS,)), report=seen.append,
   )
 
   model = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "start")
@@ -60,7 +63,7 @@ def test_ten_steps_equal_torch(random_params, tmp_path):
       model.parameters(), betas=(0.8, 0.95), eps=1e-4, weight_decay=0.1
   )
   losses, norms = [], []
-  for step, rows in enumerate(batches):
+  for number, rows in enumerate(batches):
     logits = model(torch.tensor(rows["inputs"])).logits[:, -LEARNT:]
     labels = np.where(rows["weights"] > 0, rows["targets"], -100)
     loss = torch.nn.functional.cross_entropy(
@@ -71,7 +74,7 @@ def test_ten_steps_equal_torch(random_params, tmp_path):
     norms.append(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5).item()
     )
-    adam.param_groups[0]["lr"] = learning_rate(OPTIMIZER, step, STEPS)
+    adam.param_groups[0]["lr"] = learning_rate(OPTIMIZER, number, STEPS)
     adam.step()
     losses.append(loss.item())
 
@@ -84,5 +87,5 @@ def test_ten_steps_equal_torch(random_params, tmp_path):
   assert min(jax.tree.leaves(moved)) > 0.02
   jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5),
-      jax.device_get(params), expected,
+      jax.device_get(result.params), expected,
   )

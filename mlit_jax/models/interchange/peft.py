@@ -372,4 +372,3 @@ def _assemble(config, pieces, dropout) -> tuple[dict, lora_lib.LoraConfig]:
       node = node.setdefault(key, {})
     node[m.path[-1]] = {"a": a, "b": b}
   return tree, lora
-

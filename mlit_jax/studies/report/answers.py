@@ -1,13 +1,9 @@
-"""Reads answers.jsonl of a study into blocks of data, one per language."""
+"""Reads answers.jsonl of a study into rows, language by language."""
 
 import dataclasses
-import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import markupsafe
+from collections.abc import Iterator, Mapping, Sequence
 
 from mlit_jax import languages as languages_lib
 from mlit_jax import records
@@ -45,28 +41,16 @@ def read(
   Raises:
     RecordError: a row does not fit; names file and line.
   """
-  path = pathlib.Path(directory) / FILE_NAME
-  if not path.exists():
-    return Answers((), {}, {})
-  rows, seen, languages = [], set(), {}
-  for number, row in records.read_jsonl(path):
-    try:
-      _check(row)
-      key = row["id"], row["lang"]
-      if key in seen:
-        raise ValueError(f"a second row for {' '.join(key)}")
-      seen.add(key)
-      used = {row["lang"], *(a["found"] for a in row["answers"].values())}
-      for code in sorted(used - {""} - languages.keys()):
-        languages[code] = languages_lib.get(code)
-    except ValueError as e:
-      raise records.RecordError(f"{path}:{number}: {e}") from None
-    rows.append(row)
-  answered = {name for row in rows for name in row["answers"]}
+  found = list(rows(directory))
+  used = {row["lang"] for row in found} | {
+      answer["found"] for row in found for answer in row["answers"].values()
+  }
+  languages = {code: languages_lib.get(code) for code in sorted(used - {""})}
+  answered = {name for row in found for name in row["answers"]}
   ordered = [name for name in systems if name in answered]
   ordered += sorted(answered.difference(systems))
   blocks = {}
-  for row in rows:
+  for row in found:
     given = [row["answers"].get(name) for name in ordered]
     blocks.setdefault(row["lang"], []).append([
         row["id"],
@@ -79,14 +63,29 @@ def read(
   return Answers(ordered, languages, {code: blocks[code] for code in order})
 
 
-def embed(value: Any) -> markupsafe.Markup:
-  """JSON for the inside of a <script> element.
+def rows(directory: str | os.PathLike) -> Iterator[dict]:
+  """The rows of answers.jsonl, checked; none without the file.
 
-  Without a "<" nothing in it can end the element or open a comment, whatever
-  a model wrote.
+  Raises:
+    RecordError: a row does not fit; names file and line.
   """
-  text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-  return markupsafe.Markup(text.replace("<", "\\u003c"))
+  path = pathlib.Path(directory) / FILE_NAME
+  if not path.exists():
+    return
+  seen = set()
+  for number, row in records.read_jsonl(path):
+    try:
+      _check(row)
+      key = row["id"], row["lang"]
+      if key in seen:
+        raise ValueError(f"a second row for {' '.join(key)}")
+      seen.add(key)
+      used = {row["lang"], *(a["found"] for a in row["answers"].values())}
+      for code in sorted(used - {""}):
+        languages_lib.get(code)
+    except ValueError as e:
+      raise records.RecordError(f"{path}:{number}: {e}") from None
+    yield row
 
 
 def _check(row: dict) -> None:

@@ -4,9 +4,9 @@ Everything is in the drawing's own units, y downwards, scores from 0 to 100.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from mlit_jax.studies.report import findings, results
+from mlit_jax.studies.report import findings, results, spec
 
 _TICKS = (0, 25, 50, 75, 100)
 
@@ -24,7 +24,9 @@ class Mark:
   """A value with its interval; `text` is what a reader is told of it.
 
   In a curve x is fixed and low and high are heights; in bars y is fixed and
-  they are widths. low and high are None where there is no interval.
+  they are widths. low and high are None where there is no interval. Of a mark
+  that leads to answers, `detail` is what figures.js needs (spec.detail), and
+  the arrow keys go by row and column.
   """
 
   x: float
@@ -33,6 +35,9 @@ class Mark:
   high: float | None
   text: str
   label: str = ""
+  row: int = 0
+  column: int = 0
+  detail: Mapping[str, object] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +92,11 @@ def curve(study: results.Study) -> Chart | None:
   def height(value):
     return bottom - (bottom - top) * value / 100
 
-  def line(label, css, estimates, shift=0.0):
+  def line(label, css, estimates, shift=0.0, row=0, codes=()):
     marks, path, pen = [], [], "M"
-    for point, x, estimate in zip(points, xs, estimates, strict=True):
+    for i, (point, x, estimate) in enumerate(
+        zip(points, xs, estimates, strict=True)
+    ):
       if estimate is None or estimate.value is None:
         pen = "M"
         continue
@@ -102,6 +109,11 @@ def curve(study: results.Study) -> Chart | None:
               round(height(estimate.low), 2) if bounded else None,
               round(height(estimate.high), 2) if bounded else None,
               f"{label} at {point.percent:g}%: {_say(estimate)}",
+              row=row, column=i,
+              detail=spec.detail(
+                  f"{label} at {point.percent:g}%", [_say(estimate)],
+                  spec.Place(codes, point.system, spec.OWN),
+              ),
           )
       )
       path.append(f"{pen}{x} {y}")
@@ -111,13 +123,15 @@ def curve(study: results.Study) -> Chart | None:
         label, css, marks, " ".join(path), right + 2, last.y if last else 0.0
     )
 
+  main = study.main.code
+  others = [code for code in study.codes if code != main]
   lines = [
-      line(label, key, [getattr(point, key) for point in points], shift)
-      for label, key, shift in (
-          (study.main.name, "english", 0.0),
-          ("Other languages", "others", -5.0),
-          ("All languages", "average", 5.0),
-      )
+      line(label, key, [getattr(point, key) for point in points], shift, i, x)
+      for i, (label, key, shift, x) in enumerate((
+          (study.main.name, "english", 0.0, [main]),
+          ("Other languages", "others", -5.0, others),
+          ("All languages", "average", 5.0, study.codes),
+      ))
   ]
   faint = [
       line(x.name, "faint", [point.languages.get(x.code) for point in points])
@@ -139,18 +153,23 @@ def curve(study: results.Study) -> Chart | None:
 
 def base_and_control(study: results.Study) -> Chart | None:
   """Bars of the base's and the control's score in each language."""
+  controls = {x.language: x.name for x in study.of_kind("control")}
+  bases = dict.fromkeys(study.codes, study.base.name)
   series = [
-      (label, css, scores)
-      for label, css, scores in (
-          ("Untuned base", "base", study.against_base),
-          ("Control, shuffled answers", "control", study.against_control),
+      (label, css, scores, systems)
+      for label, css, scores, systems in (
+          ("Untuned base", "base", study.against_base, bases),
+          (
+              "Control, shuffled answers", "control", study.against_control,
+              controls,
+          ),
       )
       if scores
   ]
   languages = [
       language
       for language in study.languages
-      if any(language.code in scores for _, _, scores in series)
+      if any(language.code in scores for _, _, scores, _ in series)
   ]
   if not languages:
     return None
@@ -165,7 +184,7 @@ def base_and_control(study: results.Study) -> Chart | None:
   for i, language in enumerate(languages):
     start = top + pitch * i + 5
     bars = []
-    for k, (label, css, scores) in enumerate(series):
+    for k, (label, css, scores, systems) in enumerate(series):
       if language.code not in scores:
         continue
       score = scores[language.code].mirrored()
@@ -181,6 +200,13 @@ def base_and_control(study: results.Study) -> Chart | None:
               f"{findings.number(score.value)} [{findings.interval(score)}]"
               if known
               else "–",
+              row=2 * i + k,
+              detail=spec.detail(
+                  f"{label}, {language.name}", [_say(score)],
+                  spec.Place(
+                      [language.code], systems.get(language.code, ""), spec.OWN
+                  ),
+              ),
           ),
       ))
     groups.append(Group(language.name, start + bar * len(series) / 2, bars))
@@ -188,7 +214,7 @@ def base_and_control(study: results.Study) -> Chart | None:
       width=690, height=bottom + 48, left=left, right=right, top=top,
       bottom=bottom, level=width(50),
       ticks=[Tick(str(t), width(t)) for t in _TICKS],
-      groups=groups, legend=[(css, label) for label, css, _ in series],
+      groups=groups, legend=[(css, label) for label, css, *_ in series],
   )
 
 

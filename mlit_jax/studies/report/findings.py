@@ -14,6 +14,8 @@ from mlit_jax.studies.report import results
 
 # Below this many parameters a study shows how a method behaves, no more.
 _SMALL = 100_000_000
+# Percent of the answers; above it the gate says little.
+_MANY_UNKNOWN = 25.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,9 +127,9 @@ def _exact(study: results.Study) -> str:
       f" Of the unseen questions it answers {percentage(mean(rates.values()))}"
       " exactly as the reference does"
   )
-  if len(rates) > 1:
-    low = min(rates, key=lambda code: rates[code].value)
-    high = max(rates, key=lambda code: rates[code].value)
+  low = min(rates, key=lambda code: rates[code].value)
+  high = max(rates, key=lambda code: rates[code].value)
+  if rates[low].value < rates[high].value:
     text += (
         f", between {percentage(rates[low].value)} ({names[low]}) and"
         f" {percentage(rates[high].value)} ({names[high]})"
@@ -183,6 +185,12 @@ def _consistency(study: results.Study) -> Remark | None:
   )
   if in_own > 50 >= in_other:
     title = "A model mostly keeps the language of the question only at home."
+  unknown = mean(
+      rate for system in study.of_kind("monolingual")
+      for rate in study.language_unknown.get(system.name, {}).values()
+  )
+  if unknown is not None and unknown > _MANY_UNKNOWN:
+    title = "In which language models answer can often not be told."
   text = (
       "An answer is in the language of the question in"
       f" {percentage(in_own)} of the cases where the model was tuned on that"
@@ -190,6 +198,11 @@ def _consistency(study: results.Study) -> Remark | None:
   )
   if base is not None:
     text += f"; for the untuned base it is {percentage(base)}"
+  if unknown:
+    text += (
+        f". The language of {percentage(unknown)} of these models' answers"
+        " could not be told (they are short, say), which counts as not in it"
+    )
   return Remark(title, f"{text}.")
 
 
@@ -268,7 +281,7 @@ def _scale(study: results.Study) -> Iterator[Remark]:
     tokens = study.base.tokens_seen
     read = f" and has read {tokens:,} tokens" if tokens else ""
     yield Remark(
-        f"This is {study.preset} scale.",
+        "The models are very small.",
         f"The base model has {study.base.parameters:,} parameters{read}."
         " Models in use are thousands of times larger, so the figures show that"
         " the method runs and how it behaves; they predict nothing about"

@@ -1,44 +1,41 @@
 """The page of any study that has a view (views/), and its files."""
 
+import contextlib
 import importlib
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mlit_jax import languages as languages_lib
 from mlit_jax import records
 from mlit_jax.analysis import plots
-from mlit_jax.studies.report import answers as answers_lib
-from mlit_jax.studies.report import drawing, rendering, spec, svg
+from mlit_jax.studies.report import browser as browser_lib
+from mlit_jax.studies.report import drawing, reading, rendering, spec, svg
 from mlit_jax.studies.report.views import common
 
-VIEWS = ("lucky52", "alpaca", "polyglot")
+Viewer = Callable[[Mapping[str, Any]], spec.View]
+VIEWS = ("lucky52", "alpaca", "polyglot", "xllama")
 
 
-def write(directory: pathlib.Path, results: Mapping[str, Any]) -> str:
+def write(directory: pathlib.Path, viewer: Viewer) -> str:
   """Writes figures/ and tables/, and returns the page's text.
 
   Args:
     directory: of the study.
-    results: what its results.json says.
+    viewer: from its results.json to what the page shows.
 
   Raises:
     RecordError: something in the results is missing; says what.
   """
-  module = importlib.import_module(
-      f"mlit_jax.studies.report.views.{results['study']}"
-  )
-  try:
-    view = module.view(results)
-    caveats = common.caveats(results)
-  except (KeyError, TypeError, IndexError, AttributeError) as e:
-    raise records.RecordError(
-        f"{directory / 'results.json'}: it lacks what the page needs"
-        f" ({type(e).__name__}: {e}); run the study again"
-    ) from e
-  found = answers_lib.read(
-      directory, list(results["languages"]), list(results["systems"])
+  results = reading.raw(directory)
+  with complete(directory):
+    view, caveats = viewer(results), common.caveats(results)
+  answers = browser_lib.build(
+      directory,
+      results["languages"],
+      {name: name for name in common.systems(results)},
+      _own(results),
+      results["base"]["name"],
   )
   drawn = write_files(directory, view.sections)
   return rendering.render(
@@ -46,10 +43,22 @@ def write(directory: pathlib.Path, results: Mapping[str, Any]) -> str:
       results=results,
       view=view,
       caveats=caveats,
-      answers=_answers(results, found),
+      answers=answers,
       drawn=drawn,
       **tools(view.sections),
   )
+
+
+@contextlib.contextmanager
+def complete(directory: pathlib.Path) -> Iterator[None]:
+  """What a view does not find in results.json becomes a RecordError."""
+  try:
+    yield
+  except (KeyError, TypeError, IndexError, AttributeError) as e:
+    raise records.RecordError(
+        f"{directory / 'results.json'}: it lacks what the page needs"
+        f" ({type(e).__name__}: {e}); run the study again"
+    ) from e
 
 
 def tools(
@@ -64,7 +73,8 @@ def tools(
       counts[kind] += 1
       numbers[item.name] = counts[kind]
   return {
-      "numbers": numbers, "svg": svg.draw, "shade": _shade, "shown": _shown,
+      "numbers": numbers, "svg": svg.draw, "shade": _shade, "shown": spec.shown,
+      "opens": spec.opens, "cell_detail": _cell_detail,
       "formats": rendering.FORMATS,
   }
 
@@ -72,13 +82,13 @@ def tools(
 def write_files(
     directory: pathlib.Path, sections: Sequence[spec.Section]
 ) -> list[str]:
-  """figures/*.pdf, *.png and tables/*.csv; returns the drawn ones' names."""
+  """Files of figures/ and tables/; returns the drawn ones' names."""
   drawn = []
   for part in sections:
     for item in part.items:
-      records.write_text(
-          directory / "tables" / f"{item.name}.csv", [item.to_csv()]
-      )
+      table = directory / "tables" / item.name
+      records.write_text(table.with_suffix(".csv"), [item.to_csv()])
+      records.write_text(table.with_suffix(".tex"), [item.to_latex()])
       if isinstance(item, spec.Chart):
         figure = drawing.figure(item)
       elif (figure := drawing.table(item)) is None:
@@ -89,32 +99,13 @@ def write_files(
   return drawn
 
 
-def _answers(results, found: answers_lib.Answers) -> dict[str, Any]:
-  own = {
-      v["language"]: k for k, v in results["systems"].items()
-      if v["kind"] == "monolingual" and "language" in v
-  }
-  index = {
-      "systems": [[name, name] for name in found.systems],
-      "languages": {
-          code: {
-              "name": language.name,
-              "autonym": language.autonym,
-              "dir": "rtl" if language.is_rtl else "ltr",
-              "own": own.get(code, ""),
-          }
-          for code, language in sorted(found.languages.items())
-      },
-      "base": results["base"]["name"],
-  }
-  return {
-      "count": sum(map(len, found.rows.values())),
-      "languages": [languages_lib.get(code) for code in found.rows],
-      "index": answers_lib.embed(index),
-      "blocks": [
-          (code, answers_lib.embed(rows)) for code, rows in found.rows.items()
-      ],
-  }
+def _own(results) -> dict[str, str]:
+  """Language -> the first system that was tuned on it alone."""
+  found: dict[str, str] = {}
+  for name, system in common.systems(results).items():
+    if system["kind"] == "monolingual" and "language" in system:
+      found.setdefault(system["language"], name)
+  return found
 
 
 def _shade(table: spec.Table, row: int, column: int) -> float:
@@ -128,18 +119,17 @@ def _shade(table: spec.Table, row: int, column: int) -> float:
   return round(100 * (value - low) / spread, 1) if spread else 0.0
 
 
-def _shown(value, digits: int) -> str:
-  if value is None:
-    return "–"
-  if isinstance(value, str):
-    return value
-  if isinstance(value, int):
-    return f"{value:,}"
-  return f"{value:,.{digits}f}"
+def _cell_detail(table: spec.Table, row: int, column: int) -> str:
+  """What figures.js needs of a cell, as JSON."""
+  label, cells = table.rows[row]
+  cell, (text, name) = cells[column], table.columns[column]
+  said = spec.shown(cell.value, table.digits)
+  title, parts = f"{label}, {name or text}", [said, cell.title]
+  return json.dumps(spec.detail(title, parts, cell.place), ensure_ascii=False)
 
 
-def read(directory: pathlib.Path) -> dict[str, Any] | None:
-  """results.json of a study with a view; None if it is not such a study's."""
+def find_view(directory: pathlib.Path) -> Viewer | None:
+  """The view of the study that a directory holds; None if it has none."""
   try:
     text = (directory / "results.json").read_text(encoding="utf-8")
     results = json.loads(text)
@@ -147,4 +137,7 @@ def read(directory: pathlib.Path) -> dict[str, Any] | None:
     return None  # the reader of pinch's results says what is wrong
   if not isinstance(results, dict) or results.get("study") not in VIEWS:
     return None
-  return results
+  module = importlib.import_module(
+      f"mlit_jax.studies.report.views.{results['study']}"
+  )
+  return module.view

@@ -2,15 +2,17 @@
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from mlit_jax import records
 from mlit_jax.analysis import plots
-from mlit_jax.studies.report import answers as answers_lib
+from mlit_jax.studies.report import browser as browser_lib
 from mlit_jax.studies.report import (
     charts,
     findings,
     generic_page,
+    pinch_latex,
     reading,
     rendering,
     results,
@@ -26,16 +28,21 @@ PAGE_NAME = "report.html"
 _OWN_FIGURES, _OWN_TABLES = 3, 4
 
 
-def write_report(directory: str | os.PathLike) -> pathlib.Path:
+def write_report(
+    directory: str | os.PathLike,
+    view: Callable[[Mapping[str, Any]], spec.View] | None = None,
+) -> pathlib.Path:
   """Writes the report of a study from its JSON files alone.
 
-  Reads results.json and, if it is there, answers.jsonl. Writes figures/*.png
-  and *.pdf, tables/*.csv and report.html, one file that opens from a disk and
-  loads nothing. Equal input gives equal bytes. A figure for which the results
-  hold nothing is not written, and one left by an earlier report is removed.
+  Reads results.json and, if they are there, answers.jsonl and judgments.jsonl.
+  Writes figures/*.png, *.pdf and *.svg, tables/*.csv and *.tex, and
+  report.html, one file that opens from a disk and loads nothing. Equal input
+  gives equal bytes. A figure or LaTeX table for which the results hold nothing
+  is not written, and one left by an earlier report is removed.
 
   Args:
     directory: of a study that has run.
+    view: of a study of one's own: from results.json to what its page shows.
 
   Returns:
     The path of report.html.
@@ -44,21 +51,35 @@ def write_report(directory: str | os.PathLike) -> pathlib.Path:
     RecordError: a file is missing or does not fit; nothing has been written.
   """
   directory = pathlib.Path(directory)
-  if (found := generic_page.read(directory)) is not None:
+  if view is None:
+    view = generic_page.find_view(directory)
+  if view is not None:
     path = directory / PAGE_NAME
-    records.write_text(path, [generic_page.write(directory, found)])
+    records.write_text(path, [generic_page.write(directory, view)])
     return path
   study = reading.read(directory)
-  answers = answers_lib.read(directory, study.codes, list(study.systems))
+  answers = browser_lib.build(
+      directory,
+      study.codes,
+      {name: study.label(name) for name in study.systems},
+      {x.language: x.name for x in study.of_kind("monolingual")},
+      study.base.name,
+  )
   tables = tables_lib.build(study)
   drawn = _write_figures(directory, study)
+  files = {}
   for table in tables:
-    records.write_text(
-        directory / "tables" / f"{table.name}.csv", [table.to_csv()]
-    )
-  more = views_pinch.sections(reading.raw(directory))
+    path = directory / "tables" / table.name
+    records.write_text(path.with_suffix(".csv"), [table.to_csv()])
+    path.with_suffix(".tex").unlink(missing_ok=True)
+    files[table.name] = ["csv"]
+  for name, text in pinch_latex.build(study):
+    records.write_text(directory / "tables" / f"{name}.tex", [text])
+    files[name].append("tex")
+  with generic_page.complete(directory):
+    more = views_pinch.sections(reading.raw(directory))
   drawn += generic_page.write_files(directory, more)
-  page = render(study, answers, [table.name for table in tables], drawn, more)
+  page = render(study, answers, files, drawn, more)
   path = directory / PAGE_NAME
   records.write_text(path, [page])
   return path
@@ -66,16 +87,17 @@ def write_report(directory: str | os.PathLike) -> pathlib.Path:
 
 def render(
     study: results.Study,
-    answers: answers_lib.Answers,
-    tables: list[str],
-    figures: list[str],
+    answers: browser_lib.Browser,
+    tables: Mapping[str, Sequence[str]],
+    figures: Sequence[str],
     more: Sequence[spec.Section] = (),
 ) -> str:
   """The page as text.
 
   Args:
     more: sections beside the page's own.
-    tables, figures: names of the files beside the page, without endings.
+    tables: names of the files beside the page -> their endings.
+    figures: names of the files beside the page, without endings.
   """
   scores = sections.scores(study)
   return rendering.render(
@@ -97,7 +119,7 @@ def render(
       consistency=sections.rates(study, study.language_consistency),
       counts=sections.counts(study),
       shares=sections.shares(study),
-      answers=_answers(study, answers),
+      answers=answers,
       tables=tables,
       figures=figures,
       more=more,
@@ -106,35 +128,6 @@ def render(
       interval=findings.interval,
       percentage=findings.percentage,
   )
-
-
-def _answers(study: results.Study, answers: answers_lib.Answers) -> dict:
-  """What the page's script needs, and the rows of each language apart.
-
-  One block a language, so that only the language looked at is parsed.
-  """
-  own = {x.language: x.name for x in study.of_kind("monolingual")}
-  index = {
-      "systems": [[name, study.label(name)] for name in answers.systems],
-      "languages": {
-          code: {
-              "name": language.name,
-              "autonym": language.autonym,
-              "dir": "rtl" if language.is_rtl else "ltr",
-              "own": own.get(code, ""),
-          }
-          for code, language in sorted(answers.languages.items())
-      },
-      "base": study.base.name,
-  }
-  return {
-      "count": sum(map(len, answers.rows.values())),
-      "languages": [answers.languages[code] for code in answers.rows],
-      "index": answers_lib.embed(index),
-      "blocks": [
-          (code, answers_lib.embed(rows)) for code, rows in answers.rows.items()
-      ],
-  }
 
 
 def _write_figures(

@@ -62,7 +62,8 @@ def _study(data: Any) -> results.Study:
   name = _field(data, "study", str, "the document")
   if name not in STUDIES:
     raise ValueError(
-        f"there is no report for study {name!r}; known: {', '.join(STUDIES)}"
+        f"there is no report for study {name!r}; of a study of your own, give"
+        " its file: --study my_study.py"
     )
   judge = _field(data, "judge", dict)
   codes = _field(data, "languages", list)
@@ -110,6 +111,8 @@ def _study(data: Any) -> results.Study:
       against_control=_languages_section(data, "against_control", rank),
       exact_match=_rates(data, "exact_match", rank),
       language_consistency=_rates(data, "language_consistency", rank),
+      language_unknown=_rates(data, "language_unknown", rank)
+      if "language_unknown" in data else {},
       exact_match_by_task=_each(
           _section(data, "exact_match_by_task"), "exact_match_by_task", _rate
       ),

@@ -138,6 +138,7 @@ class Study:
     against_base, against_control: code -> score of the monolingual model of
       that language.
     exact_match, language_consistency: system -> code -> rate.
+    language_unknown: the same of answers whose language could not be told.
     floor: what the lower end of the scores against base and control should
       exceed; None if the study sets none.
   """
@@ -156,6 +157,7 @@ class Study:
   against_control: Mapping[str, Comparison]
   exact_match: Mapping[str, Mapping[str, Estimate]]
   language_consistency: Mapping[str, Mapping[str, Estimate]]
+  language_unknown: Mapping[str, Mapping[str, Estimate]]
   exact_match_by_task: Mapping[str, Estimate]
   floor: float | None
 

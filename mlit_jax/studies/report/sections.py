@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from mlit_jax.analysis import plots
-from mlit_jax.studies.report import findings, results, tables
+from mlit_jax.studies.report import findings, results, spec, tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Cell:
     title: what it means in a sentence, "" if there is nothing to say.
     css: its classes.
     shade: 0 to 1 in a coloured table, else None.
-    detail: of a heat map's cell, what is shown beside the map.
+    detail: of a cell that leads to answers, what figures.js needs.
   """
 
   text: str
@@ -134,18 +134,31 @@ def rates(
   listed = []
   for kind in results.KINDS:
     if kind == "control" and control:
-      listed.append(("Controls", "each in its own language", "", control))
+      names = {x.language: x.name for x in study.of_kind("control")}
+      listed.append(
+          ("Controls", "each in its own language", "", control, names)
+      )
     elif kind != "control":
       listed += [
-          (study.label(x.name), "", x.language, values[x.name])
+          (
+              study.label(x.name), "", x.language, values[x.name],
+              dict.fromkeys(study.codes, x.name),
+          )
           for x in study.of_kind(kind)
           if values.get(x.name)
       ]
-  for label, note, own, row in listed:
-    cells = [
-        _estimate(row.get(code, results.NOTHING), bold=code == own)
-        for code in study.codes
-    ]
+  for label, note, own, row, names in listed:
+    cells = []
+    for language in study.languages:
+      code = language.code
+      cell = _estimate(row.get(code, results.NOTHING), bold=code == own)
+      if row.get(code, results.NOTHING).value is not None:
+        detail = spec.detail(
+            f"{label}, {language.name}", [cell.text, cell.title],
+            spec.Place([code], names[code]),
+        )
+        cell = dataclasses.replace(cell, detail=detail)
+      cells.append(cell)
     cells.append(
         Cell(findings.number(findings.mean(row.values())), css="average")
     )
@@ -258,7 +271,7 @@ def _place(study: results.Study, row: str, column: str) -> dict[str, object]:
   """Where the answers behind a cell are found; row "" is the untuned base."""
   own = {x.language: x.name for x in study.of_kind("monolingual")}
   return {
-      "language": column,
+      "languages": [column],
       "left": own.get(row, "") if row else study.base.name,
       "right": own.get(column, ""),
   }
@@ -275,16 +288,19 @@ def _score(
     why = f"not measured ({failed:,} failed)" if failed else "not measured"
     return Cell("–", f"{title}: {why}", "none")
   flips = None if score.flip_rate is None else 100 * score.flip_rate
+  parts = [
+      f"Score {findings.number(score.value)}",
+      f"95% interval {findings.interval(score)}",
+      f"n = {score.n:,}",
+      f"{score.win} won, {score.tie} tied, {score.loss} lost",
+      f"verdict changed with the order: {findings.percentage(flips)}",
+  ]
+  if score.failed:
+    parts.append(f"{score.failed} failed")
   detail = place | {
       "title": title,
-      "score": findings.number(score.value),
-      "interval": findings.interval(score),
-      "n": f"{score.n:,}",
-      "win": score.win,
-      "tie": score.tie,
-      "loss": score.loss,
-      "flips": findings.percentage(flips),
-      "failed": score.failed,
+      "parts": parts,
+      "bar": [score.win, score.tie, score.loss],
   }
   return Cell(findings.number(score.value), shade=shade, detail=detail)
 

@@ -6,7 +6,30 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mlit_jax.studies.report import latex
+
 LINES, BARS, SCATTER = "lines", "bars", "scatter"
+# In a place: not one system, but the model tuned on the question's language.
+OWN = "*"
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """Where the answers behind a number are found: a click there lists them.
+
+  Attributes:
+    languages: of the questions.
+    left: the system that the number is of.
+    right: what it is compared with, OWN for each language's own model; "" for
+      whatever the page likes to set beside it.
+    search: what to look for among them, as a reader would: of a material's
+      questions the beginning of their ids.
+  """
+
+  languages: Sequence[str]
+  left: str
+  right: str = ""
+  search: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +42,7 @@ class Point:
     low, high: of its 95% interval; None without one.
     n: observations behind it; None where that means nothing.
     label: what it is called, in a scatter plot.
+    place: where the answers behind it are; None where there are none.
   """
 
   x: float | str
@@ -27,6 +51,7 @@ class Point:
   high: float | None = None
   n: int | None = None
   label: str = ""
+  place: Place | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +77,8 @@ class Chart:
     level: where a line is drawn across, and what it means.
     y_range: of the axis; None: as the values need.
     fit: whether a scatter plot gets a straight line through its points.
+    order: of the x, unless it is that of appearance; a series may then lack
+      some, and its line goes on past them.
   """
 
   name: str
@@ -65,11 +92,13 @@ class Chart:
   level: tuple[float, str] | None = None
   y_range: tuple[float, float] | None = None
   fit: bool = False
+  order: Sequence[float | str] = ()
 
   @property
   def categories(self) -> list[float | str]:
-    """Every x, in order of appearance."""
-    return list(dict.fromkeys(p.x for s in self.series for p in s.points))
+    """Every x, in order."""
+    found = (p.x for s in self.series for p in s.points)
+    return list(self.order) or list(dict.fromkeys(found))
 
   def bounds(self) -> tuple[float, float]:
     """Lowest and highest value of the y axis."""
@@ -93,13 +122,36 @@ class Chart:
     header = ("series", "x", "label", "value", "ci_low", "ci_high", "n")
     return _csv(header, rows)
 
+  def to_latex(self) -> str:
+    """A row for each x (each point of a scatter plot), a column a series."""
+    caption = f"{self.title} ({self.y_label}). {self.basis}"
+    if self.kind == SCATTER:
+      points = [p for s in self.series for p in s.points]
+      return latex.table(
+          self.name, caption, [self.x_label, self.y_label],
+          [(p.label, [shown(p.x, 1), _bounded(p)]) for p in points],
+      )
+    found = [{p.x: p for p in s.points} for s in self.series]
+    return latex.table(
+        self.name, caption, [s.label for s in self.series],
+        [
+            (shown(x, 1), [_bounded(points.get(x)) for points in found])
+            for x in self.categories
+        ],
+    )
+
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-  """A number in a table (None: not measured), and what is said of it."""
+  """A number in a table (None: not measured), and what is said of it.
+
+  Attributes:
+    place: where the answers behind it are; None where there are none.
+  """
 
   value: float | int | str | None
   title: str = ""
+  place: Place | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +182,16 @@ class Table:
     return _csv(
         ("", *(text for text, _ in self.columns)),
         [(label, *(c.value for c in cells)) for label, cells in self.rows],
+    )
+
+  def to_latex(self) -> str:
+    return latex.table(
+        self.name, f"{self.title}. {self.basis}",
+        [text for text, _ in self.columns],
+        [
+            (label, [shown(c.value, self.digits) for c in cells])
+            for label, cells in self.rows
+        ],
     )
 
 
@@ -164,24 +226,72 @@ class View:
   substitutions: Sequence[str] = ()
 
 
-def estimate(x: float | str, row: Mapping[str, Any], label: str = "") -> Point:
+def estimate(
+    x: float | str,
+    row: Mapping[str, Any],
+    label: str = "",
+    place: Place | None = None,
+) -> Point:
   """A point from a score or rate of results.json."""
   value = row["score"] if "score" in row else row["value"]
   low, high = row["ci"] if row["n"] else (None, None)
-  return Point(x, value, low, high, row["n"] or None, label)
+  return Point(x, value, low, high, row["n"] or None, label, place)
 
 
-def cell(row: Mapping[str, Any] | None) -> Cell:
+def cell(row: Mapping[str, Any] | None, place: Place | None = None) -> Cell:
   """A cell from a score or rate of results.json."""
   if row is None:
     return Cell(None)
   point = estimate("", row)
   if point.y is None or point.low is None:
-    return Cell(point.y)
+    return Cell(point.y, place=place)
   return Cell(
       point.y,
       f"95% interval {point.low:.1f}–{point.high:.1f}, n = {point.n:,}",
+      place,
   )
+
+
+def opens(item: "Chart | Table") -> bool:
+  """Whether something in it leads to answers."""
+  if isinstance(item, Chart):
+    return any(p.place for s in item.series for p in s.points)
+  return any(c.place for _, cells in item.rows for c in cells)
+
+
+def detail(
+    title: str, parts: Sequence[str], place: Place
+) -> dict[str, Any]:
+  """What figures.js needs of a cell or a mark: its words, and its place."""
+  return {
+      "title": title,
+      "parts": [part for part in parts if part],
+      "languages": list(place.languages),
+      "left": place.left,
+      "right": place.right,
+      "search": place.search,
+  }
+
+
+def shown(value: float | int | str | None, digits: int) -> str:
+  """A value for a reader; a dash for None."""
+  if value is None:
+    return "–"
+  if isinstance(value, str):
+    return value
+  if isinstance(value, int):
+    return f"{value:,}"
+  return f"{value:,.{digits}f}"
+
+
+def _bounded(point: Point | None) -> str:
+  """A value with its interval."""
+  if point is None or point.y is None:
+    return "–"
+  text = shown(point.y, 1)
+  if point.low is None or point.high is None:
+    return text
+  return f"{text} [{point.low:.1f}–{point.high:.1f}]"
 
 
 def n_range(points: Iterable[Point]) -> str:

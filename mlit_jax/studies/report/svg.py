@@ -1,5 +1,6 @@
 """Charts as inline SVG: every text escaped, nothing that runs."""
 
+import json
 import math
 from collections.abc import Iterator
 
@@ -10,21 +11,25 @@ from mlit_jax.studies.report import spec
 
 _WIDTH, _HEIGHT = 680.0, 380.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 540.0, 30.0, 316.0
-_NUM_TICKS, _ROW = 5, 22.0
+_NUM_TICKS, _ROW, _NUM_COLOURS = 5, 22.0, 8
 
 
 def draw(chart: spec.Chart) -> markupsafe.Markup:
   """The chart as an <svg> element that names itself."""
   legends = [s.label for s in chart.series if s.label]
   height = _HEIGHT + _ROW * math.ceil(len(legends) / 2)
+  # What holds something to press is no image to a screen reader.
+  role = "group" if spec.opens(chart) else "img"
   parts = [
-      f'<svg class="chart" role="img" aria-label="{_text(chart.title)}"'
+      f'<svg class="chart" role="{role}" aria-label="{_text(chart.title)}"'
       f' viewBox="0 0 {_WIDTH:g} {height:g}">'
   ]
   scale = _Scale(chart)
   parts += _axes(chart, scale)
   for k, series in enumerate(chart.series):
-    parts.append(f'<g class="series s{k % 8}">')
+    # Beyond the colours, the same ones again, but hollow.
+    late = " late" if k >= _NUM_COLOURS else ""
+    parts.append(f'<g class="series s{k % _NUM_COLOURS}{late}">')
     parts += _series(chart, scale, k, series)
     parts += _legend(k, series.label)
     parts.append("</g>")
@@ -130,11 +135,19 @@ def _series(chart, scale: _Scale, k: int, series) -> Iterator[str]:
     if p.y is None:
       continue
     x, y = scale.x(p.x), scale.y(p.y)
-    yield f"<g><title>{_text(_told(series, p))}</title>"
+    yield (
+        f"<g{_place(scale, k, series, p)}>"
+        f"<title>{_text(_told(series, p))}</title>"
+    )
     if chart.kind == spec.BARS:
       width = min(26.0, 0.8 * scale.step / count)
       x += width * (k - (count - 1) / 2)
       zero = scale.y(max(scale.low, min(0.0, scale.high)))
+      if p.place:  # a bar of no height can be pressed, too
+        yield (
+            f'<rect class="hit" x="{x - width / 2:.1f}" y="{_TOP}"'
+            f' width="{width:.1f}" height="{_BOTTOM - _TOP}"/>'
+        )
       yield (
           f'<rect class="bar" x="{x - width / 2 + 0.5:.1f}"'
           f' y="{min(y, zero)}" width="{width - 1:.1f}"'
@@ -149,6 +162,8 @@ def _series(chart, scale: _Scale, k: int, series) -> Iterator[str]:
       )
     if chart.kind != spec.BARS:
       yield f'<circle class="mark" cx="{x:.1f}" cy="{y}" r="4"/>'
+      if p.place:
+        yield f'<circle class="hit" cx="{x:.1f}" cy="{y}" r="9"/>'
     if chart.kind == spec.SCATTER and p.label:
       yield (
           f'<text class="value" x="{x + 7:.1f}" y="{y - 6}">'
@@ -182,11 +197,38 @@ def _fit(chart: spec.Chart, scale: _Scale) -> Iterator[str]:
   )
 
 
+def _place(scale: _Scale, k: int, series: spec.Series, p: spec.Point) -> str:
+  """What makes a mark lead to its answers; the keys go by row and column."""
+  if p.place is None:
+    return ""
+  column = (
+      sorted(q.x for q in series.points).index(p.x) if scale.numeric
+      else scale.categories.index(p.x)
+  )
+  detail = json.dumps(
+      spec.detail(_title(series, p), _parts(p), p.place), ensure_ascii=False
+  )
+  return (
+      f' data-row="{k}" data-column="{column}"'
+      f' data-cell="{_text(detail)}"'
+  )
+
+
 def _told(series: spec.Series, p: spec.Point) -> str:
-  said = f"{series.label or p.label}, {_name(p.x)}: {p.y:.1f}"
+  return f"{_title(series, p)}: {', '.join(_parts(p))}"
+
+
+def _title(series: spec.Series, p: spec.Point) -> str:
+  return ", ".join(x for x in (series.label or p.label, _name(p.x)) if x)
+
+
+def _parts(p: spec.Point) -> list[str]:
+  parts = [f"{p.y:.1f}"]
   if p.low is not None:
-    said += f", 95% interval {p.low:.1f}–{p.high:.1f}"
-  return said + (f", n = {p.n:,}" if p.n else "")
+    parts.append(f"95% interval {p.low:.1f}–{p.high:.1f}")
+  if p.n:
+    parts.append(f"n = {p.n:,}")
+  return parts
 
 
 def _name(x) -> str:

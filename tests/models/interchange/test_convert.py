@@ -19,7 +19,6 @@ from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.interchange import convert, huggingface, peft
 from mlit_jax.models.interchange.storage import CheckpointError, TensorFiles
 from mlit_jax.training.checkpoint import Checkpoints
-from mlit_jax.training.loop import TrainState
 
 CONFIG = DecoderConfig(
     vocab_size=7, num_layers=2, embed_dim=4, num_heads=2, num_kv_heads=1,
@@ -44,9 +43,10 @@ def model(params, tmp_path):
 @pytest.fixture
 def step(params, tmp_path):
   """The directory of a training checkpoint's step."""
-  state = TrainState(
-      jax.tree.map(jax.numpy.asarray, params), optax.adam(1e-3).init(params)
-  )
+  state = {
+      "params": jax.tree.map(jax.numpy.asarray, params),
+      "opt_state": optax.adam(1e-3).init(params),
+  }
   checkpoints = Checkpoints(tmp_path / "run", every=5)
   checkpoints.save(5, state, {"at": 5})
   checkpoints.close()

@@ -13,7 +13,6 @@ from mlit_jax.models import encoder_decoder
 from mlit_jax.models.interchange import convert, huggingface, t5_families, t5x
 from mlit_jax.models.interchange.storage import CheckpointError, TensorFiles
 from mlit_jax.training.checkpoint import Checkpoints
-from mlit_jax.training.loop import TrainState
 
 
 @pytest.mark.parametrize("scanned", [False, True])
@@ -104,7 +103,7 @@ def test_a_training_checkpoint_of_a_t5(tmp_path, random_params, tied):
     values = json.loads(path.read_text())
     path.write_text(json.dumps(values | {"tie_word_embeddings": True}))
   checkpoints = Checkpoints(tmp_path / "run", every=1)
-  checkpoints.save(1, TrainState(params, ()), {})
+  checkpoints.save(1, {"params": params}, {})
   checkpoints.close()
   convert.convert(tmp_path / "run/1", tmp_path / "out", like=like)
   found, loaded = huggingface.load(tmp_path / "out")

@@ -278,6 +278,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_is_the_model_s_whatever_the_number_of_files(tmp_path):
   def save(name, shapes, limit):
     params = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlit_jax.studies.report import spec
-from mlit_jax.studies.report.views import common
+from mlit_jax.studies.report.views import common, model_sizes
 
 _BUDGETS = {
     "base": "untuned base", "monolingual": "its own monolingual model",
@@ -35,6 +35,7 @@ def view(results: Mapping[str, Any]) -> spec.View:
       _findings(results),
       [
           *(_size(results, base) for base in _bases(results)),
+          *_growth(results),
           _robustness(results),
           common.closing(results),
       ],
@@ -50,6 +51,9 @@ def _findings(results) -> list[tuple[str, str]]:
         budget: sum(languages[lang][budget]["sum"] for lang in seen)
         for budget in languages[seen[0]]
     }
+    rated = [languages[lang][budget] for lang in seen for budget in sums]
+    if not all(row["n"] for row in rated):
+      continue  # a sum over nothing is no score
     best = max(sums, key=sums.get)
     listed = ", ".join(
         f"{_BUDGETS.get(k, k)} {v:.0f}" for k, v in sums.items()
@@ -106,6 +110,54 @@ def _size(results, base: str) -> spec.Section:
   )
 
 
+def _growth(results) -> list[spec.Section]:
+  """Scores against the model's size, by family (Figures 1 to 3, 5)."""
+  bases = [base.name for base in model_sizes.bases(results)]
+  if len(bases) < 2:
+    return []
+  asked, items = results["test_languages"], []
+  for group, codes in asked.items():
+    means = results["growth"][group]
+    if not means:
+      continue
+    points = {
+        label: {
+            base: spec.estimate("", means[base][budget]) for base in bases
+        }
+        for budget, label in _BUDGETS.items() if budget in means[bases[0]]
+    }
+    where = f"Over {common.names(codes)}, the {group} languages."
+    items += [
+        model_sizes.chart(
+            results, f"sizes_{group}",
+            f"Mean rating by the size of the model, {group} languages",
+            points, "mean rating, 0 to 3", where,
+        ),
+        model_sizes.table(
+            results, f"bases_{group}",
+            f"Mean ratings of every base, {group} languages", points,
+            f"{where} In brackets: 95% interval.",
+        ),
+    ]
+  most = 3 * results["num_questions"]
+  for lang in _asked(results):
+    row = results["budgets"]
+    points = {
+        label: {base: _point(lang, row[base][lang][budget]) for base in bases}
+        for budget, label in _BUDGETS.items() if budget in row[bases[0]][lang]
+    }
+    name = common.name(lang)
+    items.append(
+        model_sizes.chart(
+            results, f"sizes_{lang}", f"{name} by the size of the model",
+            points, f"sum of ratings, at most {most}",
+            f"No model was tuned on {name}." if lang in asked["unseen"]
+            else f"Models were tuned on {name}.",
+        )
+    )
+  return [spec.Section("sizes", "Larger and smaller models", (), items)]
+
+
 def _asked(results) -> list[str]:
   asked = results["test_languages"]
   return [*asked["seen"], *asked["unseen"]]
@@ -115,8 +167,10 @@ def _point(lang: str, row) -> spec.Point:
   """A sum with the interval of the mean, times n."""
   low, high = (None, None) if row["ci"][0] is None else row["ci"]
   n = row["n"]
+  place = spec.Place([lang], row["system"]) if "system" in row else None
   return spec.Point(
-      common.name(lang), row["sum"], low and low * n, high and high * n, n
+      common.name(lang), row["sum"], low and low * n, high and high * n, n,
+      place=place,
   )
 
 
@@ -128,6 +182,7 @@ def _sums(results, base: str) -> spec.Table:
           spec.Cell(
               ratings[system][lang]["sum"],
               f"without the gate {ratings[system][lang]['ungated']['sum']:g}",
+              spec.Place([lang], system),
           )
           for lang in codes
       ])
@@ -148,7 +203,10 @@ def _robustness(results) -> spec.Section:
   chart = spec.Chart(
       "robustness", "What answering in another language costs", spec.BARS,
       [spec.Series("", [
-          spec.Point(system, results["robustness"][system])
+          spec.Point(
+              system, results["robustness"][system],
+              place=spec.Place(results["test_languages"]["seen"], system),
+          )
           for system in common.systems(results)
       ])],
       "system", "points lost",

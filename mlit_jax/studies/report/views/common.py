@@ -48,6 +48,18 @@ def measured(points: Iterable[spec.Point]) -> str:
   )
 
 
+def paired(row: Mapping[str, Any], unit: str) -> str:
+  """How sure a difference is: n, interval and test."""
+  low, high = row["ci"]
+  interval = "no interval, as all are the same" if low is None else (
+      f"95% interval {low:+.2f} to {high:+.2f}"
+  )
+  return (
+      f"{interval[0].upper()}{interval[1:]}, p = {row['p']:.2g}, n ="
+      f" {row['n']:,}; paired and clustered on the {unit}."
+  )
+
+
 def points(series: Iterable[spec.Series]) -> list[spec.Point]:
   return [p for s in series for p in s.points]
 
@@ -80,7 +92,10 @@ def rates(
   values = {k: results[key][k] for k in systems(results) if k in results[key]}
   codes = list(dict.fromkeys(c for row in values.values() for c in row))
   rows = [
-      (system, [spec.cell(row.get(code)) for code in codes])
+      (system, [
+          spec.cell(row.get(code), spec.Place([code], system))
+          for code in codes
+      ])
       for system, row in values.items()
   ]
   every = [
@@ -114,8 +129,29 @@ def counts(results: Mapping[str, Any]) -> spec.Table:
           ("sum", "examples in all"), ("steps", "training steps"),
           ("tokens", "training tokens"),
       ],
-      rows, "Examples by language, as they were really drawn.", digits=0,
+      rows, f"Examples by language, as they were really drawn.{_kept(tuned)}",
+      digits=0,
   )
+
+
+def _kept(systems: Mapping[str, Any]) -> str:
+  """Which checkpoints were chosen on examples held out, if any were."""
+  chosen = {k: v for k, v in systems.items() if "best_step" in v}
+  if not chosen:
+    return ""
+  listed = ", ".join(
+      f"{name}: {row['best_step']} of {row['steps']} ({_loss(row)})"
+      for name, row in chosen.items()
+  )
+  return (
+      " Each was kept from the step after which the loss on examples held out"
+      f" was lowest, in nats a token: {listed}."
+  )
+
+
+def _loss(row: Mapping[str, Any]) -> str:
+  loss = row["validation_loss"]
+  return "not a number" if loss is None else f"{loss:.3f}"
 
 
 def closing(results: Mapping[str, Any]) -> spec.Section:

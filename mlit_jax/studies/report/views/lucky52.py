@@ -10,6 +10,9 @@ _TESTS = {
     "endings": "beginnings with two endings",
     "answers": "questions with a right and a wrong answer",
 }
+_MEASURES = {
+    "number": "number of languages", "sound": "correspondence of consonants",
+}
 
 
 def view(results: Mapping[str, Any]) -> spec.View:
@@ -17,7 +20,11 @@ def view(results: Mapping[str, Any]) -> spec.View:
   sections = [
       spec.Section(
           f"test-{test}", f"Choosing: {_TESTS.get(test, test)}", (),
-          [make(results, test) for make in (_curve, _groups, _table)],
+          [
+              _curve(results, test), _groups(results, test),
+              *_unread(results, test), _table(results, test),
+              _correlations(results, test),
+          ],
       )
       for test in results["tests"]
   ]
@@ -65,8 +72,13 @@ def _curve(results, test: str) -> spec.Chart:
   series = [
       spec.Series(
           "all languages",
-          [spec.estimate(f"{p['number']} {p['added']}", p["accuracy"])
-           for p in found["points"]],
+          [
+              spec.estimate(
+                  f"{p['number']} {p['added']}", p["accuracy"],
+                  place=_place(found["languages"], p["system"], test),
+              )
+              for p in found["points"]
+          ],
       )
   ]
   return spec.Chart(
@@ -80,7 +92,11 @@ def _curve(results, test: str) -> spec.Chart:
 
 def _groups(results, test: str) -> spec.Chart:
   found = results["tests"][test]
-  groups = [k for k, v in results["exposure"].items() if v]
+  groups = {
+      k: [x for x in v if x in found["languages"]]
+      for k, v in results["exposure"].items()
+      if k in found["systems"]["base"]["groups"]
+  }
   series = [
       spec.Series(
           group,
@@ -88,6 +104,7 @@ def _groups(results, test: str) -> spec.Chart:
               spec.estimate(
                   f"{p['number']}",
                   found["systems"][p["system"]]["groups"][group],
+                  place=_place(groups[group], p["system"], test),
               )
               for p in found["points"]
           ],
@@ -103,20 +120,64 @@ def _groups(results, test: str) -> spec.Chart:
   )
 
 
+def _unread(results, test: str) -> list[spec.Chart]:
+  """A chart for each language that the base has not read (Figures 3 and 4)."""
+  found, exposure = results["tests"][test], results["exposure"]
+  order, charts = results["order"]["languages"], []
+  unread = [*exposure["tuning only"], *exposure["neither"]]
+  for code in [x for x in unread if x in found["languages"]]:
+    enters = order.index(code) + 1 if code in order else len(order) + 1
+    parts = {"not yet tuned on": [], "tuned on": []}
+    for p in found["points"]:
+      row = found["systems"][p["system"]]["languages"][code]
+      before = p["number"] < enters
+      x = f"{p['number']} {p['added']}"
+      for label, points in parts.items():
+        there = before == (label == "not yet tuned on")
+        points.append(spec.estimate(x, row) if there else spec.Point(x, None))
+    series = [
+        spec.Series(label, points) for label, points in parts.items()
+        if any(p.y is not None for p in points)
+    ]
+    base = found["systems"]["base"]["languages"][code]["value"]
+    name = common.name(code)
+    what = (
+        f"Model {enters} is the first that is tuned on {name}."
+        if code in order else f"No model is tuned on {name}."
+    )
+    charts.append(
+        spec.Chart(
+            f"{test}_{code}",
+            f"Accuracy in {name}, which the base has not read", spec.LINES,
+            series, "languages tuned on, and the one added", "percent", what,
+            common.measured(common.points(series)),
+            level=(base, "untuned base"),
+        )
+    )
+  return charts
+
+
+def _place(languages, system: str, test: str) -> spec.Place:
+  """The endings that a model finds likelier, of one test."""
+  return spec.Place(languages, system, search=f"{test}/")
+
+
 def _table(results, test: str) -> spec.Table:
   systems = results["tests"][test]["systems"]
-  codes = results["languages"]
+  codes = results["tests"][test]["languages"]
   order = results["order"]["languages"]
   rows = []
   for system in common.systems(results):
     row, cells = systems[system], []
     for code in codes:
-      cell = spec.cell(row["languages"][code])
+      place = _place([code], system, test)
+      cell = spec.cell(row["languages"][code], place)
       number = results["systems"][system].get("number", 0)
       if code in order[:number]:
-        cell = spec.Cell(cell.value, f"tuned on; {cell.title}")
+        cell = spec.Cell(cell.value, f"tuned on; {cell.title}", place)
       cells.append(cell)
-    rows.append((system, [*cells, spec.cell(row["all"])]))
+    place = _place(codes, system, test)
+    rows.append((system, [*cells, spec.cell(row["all"], place)]))
   every = [
       spec.estimate("", cell) for row in systems.values()
       for cell in row["languages"].values()
@@ -127,6 +188,50 @@ def _table(results, test: str) -> spec.Table:
       "Columns are coloured each on their own scale; point at a number for its"
       " interval and for whether the model was tuned on the language.",
       common.measured(every), shaded=True,
+  )
+
+
+def _correlations(results, test: str) -> spec.Table:
+  found = results["tests"][test]["correlations"]
+  languages, outlier = found["languages"], found["outlier"]
+  rows = []
+  for measure in found["measures"]:
+    label = _MEASURES.get(measure, f"URIEL: {measure}")
+    kinds = {"everything": label}
+    if measure == "number" and outlier:
+      kinds["without"] = f"{label}, without {common.name(outlier)}"
+    for kind, name in kinds.items():
+      rows.append((name, [
+          _correlation(languages[code][measure][kind])
+          for code in languages
+      ]))
+  why = (
+      "named in the config" if found["chosen"]
+      else "the one whose absence moves this correlation most"
+  )
+  n = len(results["tests"][test]["points"])
+  return spec.Table(
+      f"{test}_correlations",
+      "Accuracy against the number of languages and their similarity",
+      [(code, common.name(code)) for code in languages], rows,
+      "Pearson's correlation over the models. A similarity is the sum of the"
+      " similarities of the languages tuned on to the language of the column."
+      + (
+          f" Left out once: the model to which {common.name(outlier)} was added"
+          f" ({why})." if outlier else ""
+      ),
+      f"n = {n} models for each number ({n - 1} without one); point at a number"
+      " for its 95% interval (Fisher). Sums over a growing set all grow, so"
+      " that the rows are not independent. No judge takes part.", digits=2,
+  )
+
+
+def _correlation(row: Mapping[str, Any]) -> spec.Cell:
+  if row["r"] is None:
+    return spec.Cell(None, "all models are equal")
+  low, high = row["ci"]
+  return spec.Cell(
+      row["r"], f"95% interval {low:.2f}–{high:.2f}, n = {row['n']}"
   )
 
 

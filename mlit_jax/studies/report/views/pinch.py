@@ -33,14 +33,21 @@ def sections(results: Mapping[str, Any]) -> list[spec.Section]:
 
 
 def _half(results, found) -> spec.Section:
-  points = found["points"]
+  points, seen = found["points"], found["seen"]
+  # The first point is the main language's own model.
+  main = results["systems"][points[0]["system"]]["language"]
   series = [
       spec.Series(label, [
-          spec.estimate(f"{p['percent']:g}%", p[key]) for p in points
+          spec.estimate(
+              f"{p['percent']:g}%", p[key],
+              place=_against_own(codes, p["system"]),
+          )
+          for p in points
       ])
-      for label, key in (
-          ("main language", "main"), ("tuned on", "seen"),
-          ("not tuned on", "unseen"),
+      for label, key, codes in (
+          ("main language", "main", [main]),
+          ("tuned on", "seen", [x for x in seen if x != main]),
+          ("not tuned on", "unseen", found["unseen"]),
       )
   ]
   chart = spec.Chart(
@@ -64,7 +71,10 @@ def _number(results, found) -> spec.Section:
   for order in found["orders"]:
     series.append(
         spec.Series(" ".join(order), [
-            spec.estimate(f"{p['number']}", p["unseen"])
+            spec.estimate(
+                f"{p['number']}", p["unseen"],
+                place=_against_own(found["unseen"], p["system"]),
+            )
             for p in found["points"] if p["order"] == order
         ])
     )
@@ -81,15 +91,26 @@ def _number(results, found) -> spec.Section:
 
 
 def _bilingual(results, found) -> spec.Section:
+  systems = {
+      tuple(v["pair"]): k for k, v in results["systems"].items()
+      if "pair" in v
+  }
+
+  def bar(row, estimate, system) -> spec.Point:
+    place = _against_own(row["others"], system) if system else None
+    return spec.estimate(" ".join(row["pair"]), estimate, place=place)
+
+  def alone(row, i) -> spec.Point:
+    lang = row["pair"][i]
+    return bar(row, row["monolingual"][lang], f"mono-{lang}")
+
   series = [
-      spec.Series(label, [
-          spec.estimate(" ".join(row["pair"]), pick(row)) for row in found
-      ])
-      for label, pick in (
-          ("half and half", lambda row: row["bilingual"]),
-          ("the first alone", lambda row: row["monolingual"][row["pair"][0]]),
-          ("the second alone", lambda row: row["monolingual"][row["pair"][1]]),
-      )
+      spec.Series("half and half", [
+          bar(row, row["bilingual"], systems.get(tuple(row["pair"])))
+          for row in found
+      ]),
+      spec.Series("the first alone", [alone(row, 0) for row in found]),
+      spec.Series("the second alone", [alone(row, 1) for row in found]),
   ]
   chart = spec.Chart(
       "bilingual", "Two languages, half of the examples each, elsewhere",
@@ -107,7 +128,10 @@ def _family(results, found) -> spec.Section:
   rows, every = [], []
   for code in codes:
     row = found["heat_map"][f"mono-{code}"]
-    cells = [spec.cell(row.get(x)) for x in codes]
+    cells = [
+        spec.cell(row.get(x), _against_own([x], f"mono-{code}"))
+        for x in codes
+    ]
     every += [spec.estimate("", x) for x in row.values() if x]
     rows.append((common.name(code), cells))
   table = spec.Table(
@@ -118,6 +142,11 @@ def _family(results, found) -> spec.Section:
       " diagonal is left out.", common.judged(results, every), shaded=True,
   )
   return spec.Section("family", "Does relatedness help?", (), [table])
+
+
+def _against_own(languages, system: str) -> spec.Place:
+  """The pairs of a system with each language's own model."""
+  return spec.Place(languages, system, spec.OWN)
 
 
 def _families(codes) -> str:
@@ -137,6 +166,10 @@ def _share(results, found) -> spec.Section:
       spec.Point(
           p["share"], p["transfer"]["score"], *p["transfer"]["ci"],
           p["transfer"]["n"], p["lang"],
+          _against_own(
+              [x for x in results["languages"] if x != p["lang"]],
+              f"mono-{p['lang']}",
+          ),
       )
       for p in found["points"]
   ]

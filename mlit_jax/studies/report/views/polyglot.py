@@ -39,11 +39,15 @@ def _findings(results) -> list[tuple[str, str]]:
     if not row["system"].endswith("all-parallel"):
       continue
     cross = {k: v["cross"] for k, v in row["languages"].items()}
+    if None in cross.values():
+      continue  # the judge gave no verdict on some
     best = max(cross, key=cross.get)
-    size = results["systems"][row["system"]]["examples"]
+    about = results["systems"][row["system"]]
+    size = about["examples"]
     mean = sum(cross.values()) / len(cross)
     found.append((
-        f"In parallel, with {size} examples a language: {mean:+.1f} % on"
+        f"In parallel, with {size}{_source(about)} examples a language:"
+        f" {mean:+.1f} % on"
         " average across languages.",
         f"Over the mean of the other languages' models the parallel mixture"
         f" scores between {min(cross.values()):+.1f} % and {cross[best]:+.1f} %"
@@ -54,22 +58,25 @@ def _findings(results) -> list[tuple[str, str]]:
   return found
 
 
+def _source(about: Mapping[str, Any]) -> str:
+  return " curated" if about["size"] == "curated" else ""
+
+
 def _scores(results, size: str) -> spec.Section:
   own = {
       k: v for k, v in common.systems(results).items() if v.get("size") == size
   }
   codes = results["languages"]
-  examples = next(iter(own.values()))["examples"]
+  first = next(iter(own.values()))
+  examples = f"{first['examples']}{_source(first)}"
   rows, every = [], []
   for system in ("base", *own):
     cells = []
     for code in codes:
       row = results["scores"][system][code]
       every.append(spec.estimate("", row))
-      low, high = row["ci"]
-      turns = ", ".join(f"turn {t} {v:.2f}" for t, v in row["turns"].items())
       cells.append(
-          spec.Cell(row["score"], f"95% interval {low:.2f}–{high:.2f}; {turns}")
+          spec.Cell(row["score"], _details(row), spec.Place([code], system))
       )
     rows.append((system, cells))
   table = spec.Table(
@@ -84,6 +91,16 @@ def _scores(results, size: str) -> spec.Section:
   )
 
 
+def _details(row) -> str:
+  if not row["n"]:
+    return "no verdict"
+  low, high = row["ci"]
+  turns = ", ".join(
+      f"turn {t} {v:.2f}" for t, v in row["turns"].items() if v is not None
+  )
+  return f"95% interval {low:.2f}–{high:.2f}; {turns}"
+
+
 def _gains(results) -> spec.Section:
   charts = []
   for kind, title in (
@@ -92,7 +109,10 @@ def _gains(results) -> spec.Section:
   ):
     series = [
         spec.Series(row["system"], [
-            spec.Point(common.name(code), v[kind])
+            spec.Point(
+                common.name(code), v[kind],
+                place=spec.Place([code], row["system"]),
+            )
             for code, v in row["languages"].items()
         ])
         for row in results["gains"]
@@ -115,13 +135,13 @@ def _contests(results) -> spec.Section:
     for turn, by_language in contest["turns"].items():
       overall = by_language["overall"]
       every.append(spec.estimate("", overall))
+      place = spec.Place(results["languages"], contest["a"], contest["b"])
       rows.append((f"{contest['a']} against {contest['b']}, turn {turn}", [
-          spec.cell(overall), spec.Cell(overall["win"]),
+          spec.cell(overall, place), spec.Cell(overall["win"]),
           spec.Cell(overall["tie"]), spec.Cell(overall["loss"]),
-          spec.Cell(100 * overall["flip_rate"]),
-          spec.Cell(
-              None if overall["first_position_rate"] is None
-              else 100 * overall["first_position_rate"]
+          *(
+              spec.Cell(None if overall[x] is None else 100 * overall[x])
+              for x in ("flip_rate", "first_position_rate")
           ),
       ]))
   table = spec.Table(

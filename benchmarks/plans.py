@@ -1,0 +1,205 @@
+"""Makes docs/plan.md: every paper model on slices of v4, v5e, v5p and v6e.
+
+    python benchmarks/plans.py [--only TEXT] [--minutes N] [--write]
+
+Each plan is one `mlit plan --no_search --json`, half a minute to some minutes
+of compiling; its result is kept in benchmarks/plans/, so that a run that was
+stopped goes on where it was. Runs of one shape (LLaMA, LLaMA 2 and OpenLLaMA
+of 7B) are compiled once. --write only writes the page from what there is.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import importlib
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "plans"
+PAGE = ROOT / "docs" / "plan.md"
+BEGIN, END = "<!-- tables: benchmarks/plans.py -->", "<!-- end -->"
+
+# The same work as MaxText's own figures: rows of 2,048 tokens, a row a chip,
+# full remat, everything cut along fsdp; and MaxText's peak in GiB a chip.
+_EQUAL = (
+    "--config.data.row_length=2048", "--config.train.remat=full",
+    "--config.train.loss=chunked",
+)
+_FSDP = ("--config.mesh.preset=fsdp",)
+_LORA = (*_FSDP, "--config.lora.rank=16")
+COMPARED = (
+    ("llama2_7b", "v5litepod-8", 8, _FSDP, 15.00),
+    ("llama2_7b", "v5litepod-64", 64, _FSDP, 3.19),
+    ("llama2_7b", "v5litepod-64", 256, _FSDP, 5.40),
+    ("llama2_7b", "v5p-32", 16, _FSDP, 8.14),
+    ("mixtral_8x7b", "v5p-128", 64, (), 16.8),
+    ("llama2_7b:lora", "v5litepod-64", 64, _LORA, 1.64),
+    ("llama2_7b:lora", "v5p-32", 16, _LORA, 2.75),
+)
+MODELS = (
+    "bloom_7b1", "llama_7b", "mixtral_8x7b", "bloom_560m", "bloom_1b1",
+    "bloom_1b7", "bloom_3b", "pythia_70m", "pythia_160m", "pythia_410m",
+    "pythia_1b", "pythia_1b4", "pythia_2b8", "pythia_6b9", "pythia_12b",
+    "llama_13b", "llama2_7b", "llama2_13b", "openllama_7b", "baichuan2_7b",
+    "eu24_7b", "gemma_2b", "gemma_7b", "mt5_small", "mt5_base", "mt5_large",
+    "mt5_xl", "mt5_xxl",
+)
+SLICES = ("v5litepod-64", "v5p-32", "v4-64", "v6e-32")
+
+
+def command(config: str, accelerator: str, flags=()) -> list[str]:
+  return [
+      "--config", config, "--topology", accelerator, "--no_search", *flags,
+  ]
+
+
+def compared() -> list[tuple[list[str], float]]:
+  return [
+      (
+          command(
+              config, accelerator,
+              (*_EQUAL, f"--config.train.batch_size={rows}", *more),
+          ),
+          peak,
+      )
+      for config, accelerator, rows, more, peak in COMPARED
+  ]
+
+
+def table() -> list[list[str]]:
+  found = []
+  for config in MODELS:
+    module = importlib.import_module(f"mlit_jax.configs.train.{config}")
+    for preset in ("full", "lora"):
+      if preset in module.PRESETS:
+        found += [command(f"{config}:{preset}", where) for where in SLICES]
+  return found
+
+
+def identity(line: list[str]) -> str:
+  """What the compiler is given: the run without its name.
+
+  Fields at their defaults are left out, so that a new one changes nothing.
+  """
+  from mlit_jax import main
+  from mlit_jax.commands import train_config
+
+  args, rest = main.parser().parse_known_args(["plan", *line])
+  args.overrides = rest
+  run = _said(train_config.load(args))
+  for name in ("name", "plan", "checkpoint", "logging", "validation", "seed"):
+    run.pop(name, None)
+  text = json.dumps([run, args.topology], sort_keys=True, default=str)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _said(value):
+  """A config's fields that are not at their defaults, as plain values."""
+  if not dataclasses.is_dataclass(value):
+    return value
+  found = {}
+  for field in dataclasses.fields(value):
+    given, default = getattr(value, field.name), field.default
+    if field.default_factory is not dataclasses.MISSING:
+      default = field.default_factory()
+    if given != default:
+      found[field.name] = _said(given)
+  return found
+
+
+def result(line: list[str], until: float, only: str) -> dict | None:
+  """The plan of a command line: from its file, or compiled now."""
+  file = RESULTS / f"{identity(line)}.json"
+  if not file.exists():
+    if time.monotonic() > until or only not in " ".join(line):
+      return None
+    RESULTS.mkdir(exist_ok=True)
+    print(" ".join(line), flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "mlit_jax.main", "plan", *line, "--json", file],
+        cwd=ROOT, capture_output=True, text=True,
+    )
+    if not file.exists():
+      print(f"  {done.stderr.strip().splitlines()[-1:]}", flush=True)
+      return None
+  return json.loads(file.read_text(encoding="utf-8"))["plans"][0]
+
+
+def row(config: str, plan: dict) -> str:
+  """A line of the table."""
+  gib, batch = 1 << 30, plan["batch"]
+  memory = plan["memory"]
+  mesh = " × ".join(f"{axis} {n}" for axis, n in plan["mesh"].items())
+  cells = [
+      config, plan["accelerator"], f"{batch['rows']} × {batch['length']}", mesh,
+  ]
+  if not plan["fits"]:
+    why = "does not fit"
+    if not plan["failure"]:
+      why += f": {memory['peak'] / gib:.1f}"
+    return "| " + " | ".join([*cells, why, "", "", ""]) + " |"
+  seconds, mfu = plan["seconds"], plan["mfu"]
+  hours = plan.get("study", {}).get("hours")
+  cells += [
+      f"{memory['peak'] / gib:.2f} of {memory['available'] / gib:.2f}",
+      f"{seconds['best']:.2f}–{seconds['worst']:.2f}",
+      f"{100 * mfu['best']:.0f}–{100 * mfu['worst']:.0f} %",
+      f"{hours[0]:,.0f}–{hours[1]:,.0f}" if hours else "",
+  ]
+  return "| " + " | ".join(cells) + " |"
+
+
+def write(until: float, only: str) -> None:
+  """Compiles what is missing, and writes the tables into the page."""
+  lines = [
+      BEGIN, "", "### Beside MaxText's own ahead-of-time compile", "",
+      "Peak GiB a chip, rows of 2,048 tokens, full remat, chunked loss:", "",
+      "| run | slice | rows | MaxText | here | |", "|---|---|---|---|---|---|",
+  ]
+  for line, theirs in compared():
+    if (plan := result(line, until, only)) is not None:
+      ours = plan["memory"]["peak"] / (1 << 30)
+      lines.append(
+          f"| {line[1]} | {line[3]} | {plan['batch']['rows']} | {theirs:.2f} |"
+          f" {ours:.2f} | {ours / theirs:.0%} |"
+      )
+  lines += [
+      "", "### Every model of the papers, as its config has it", "",
+      "| run | slice | batch | mesh | peak GiB a chip | s a step | MFU |"
+      " hours of the study |", "|---|---|---|---|---|---|---|---|",
+  ]
+  missing, every = 0, table()
+  for line in every:
+    if (plan := result(line, until, only)) is not None:
+      lines.append(row(line[1], plan))
+    else:
+      missing += 1
+  if missing:
+    lines += [
+        "", f"{missing} of {len(every)} are not compiled yet; `python"
+        " benchmarks/plans.py` goes on with them.",
+    ]
+  page = PAGE.read_text(encoding="utf-8")
+  before, _, rest = page.partition(BEGIN)
+  after = rest.partition(END)[2]
+  PAGE.write_text(
+      before + "\n".join(lines) + f"\n\n{END}" + after, encoding="utf-8"
+  )
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--only", default="", help="lines that hold this text")
+  parser.add_argument("--minutes", type=float, default=600)
+  parser.add_argument("--write", action="store_true", help="compile nothing")
+  args = parser.parse_args()
+  minutes = -1 if args.write else args.minutes
+  write(time.monotonic() + 60 * minutes, args.only)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,1 @@
+"""A gin file per model: its name and its shape."""

@@ -1,0 +1,1 @@
+"""A gin file per paper: how it tunes."""

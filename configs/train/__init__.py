@@ -1,0 +1,1 @@
+"""One config per training run; `get_config(preset)` gives a preset's."""

@@ -1,0 +1,23 @@
+"""mT5 small (Xue et al. 2021), T5X's line: no paper here tunes it.
+
+Reads Hugging Face's checkpoints, and T5X's (docs/t5x.md).
+
+  mlit train --config mt5_small:full --config.base=MODEL \
+    --config.data.directories=DATA --workdir runs/mt5_small
+
+Presets
+  full: all parameters; a constant rate of 1e-3, batch 128
+
+Cost: `mlit plan` with the same arguments; docs/plan.md has the table.
+Expect: no published figure to compare with.
+"""
+
+from mlit_jax.configs.train import families, papers
+
+PRESETS = ("full",)
+SHAPE = families.mt5(layers=8, width=512, heads=6, mlp=1024)
+
+
+def get_config(preset: str = PRESETS[0]):
+  """The config of a preset."""
+  return papers.t5x("mt5_small", SHAPE)

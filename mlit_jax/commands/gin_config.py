@@ -1,0 +1,123 @@
+"""A run's config from gin files and bindings, in T5X's manner.
+
+Every section of a Run is a configurable of its name: `train`, `data`,
+`model`, `lora`, …; the root is `run`. All are linked already, so that a file
+needs its values alone:
+
+    LEARNING_RATE = 3e-4
+    run.name = 'mine'
+    train.learning_rate = %LEARNING_RATE
+
+Ours are included by their place in the package, as T5X's are:
+`include 'mlit_jax/configs/gin/papers/alpaca_lora.gin'`. A section that may be
+missing (`lora`, `model`) is there once a value is bound in it.
+"""
+
+import difflib
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import gin
+
+from mlit_jax import configs
+from mlit_jax.errors import UsageError
+
+_SECTIONS = (
+    "model", "lora", "data", "train", "mesh", "watch", "validation",
+    "checkpoint", "logging", "plan",
+)
+_LINKS = "".join(f"run.{name} = @{name}()\n" for name in _SECTIONS)
+_LINKS += "model.rope_scaling = @rope_scaling()\n"
+_FOLDER = pathlib.Path(configs.__file__).parent / "gin"
+
+
+def _register(name: str):
+  # Any parameter is taken: config_fields knows which there are, and the
+  # nearest one.
+  def section(**fields):
+    return fields
+
+  section.__name__ = section.__qualname__ = name
+  return gin.external_configurable(section, name, module="mlit")
+
+
+_run = [_register(name) for name in ("rope_scaling", *_SECTIONS, "run")][-1]
+
+
+def values(
+    given: dict[str, Any], files: Sequence[str], bindings: Sequence[str]
+) -> dict[str, Any]:
+  """The fields that gin gives, over those given.
+
+  Args:
+    given: section -> field -> value, of another config.
+    files: paths, or names in configs/gin; later ones hold.
+    bindings: statements, after the files.
+
+  Raises:
+    UsageError: a file that is not there, or what gin cannot read.
+  """
+  gin.clear_config()
+  where = "gin"
+  try:
+    gin.parse_config(_LINKS)
+    _bind(given)
+    for file in map(_find, files):
+      where = f"--gin_file {file}"
+      gin.parse_config_file(file)
+    for binding in bindings:
+      where = f"--gin_bindings {binding!r}"
+      gin.parse_config(binding)
+    where = "gin"
+    return _without_empty(_run())
+  except UsageError:
+    raise
+  # SyntaxError: gin's own; ImportError: of a file's import statement.
+  except (ValueError, TypeError, SyntaxError, OSError, ImportError) as e:
+    raise UsageError(f"{where}: {_explain(e)}") from None
+  finally:
+    gin.clear_config()
+
+
+def _bind(values: dict[str, Any], section: str = "run") -> None:
+  for name, value in values.items():
+    if isinstance(value, dict):
+      _bind(value, name)
+    elif value is not None:
+      gin.bind_parameter(f"{section}.{name}", value)
+
+
+def _find(file: str) -> str:
+  for path in (pathlib.Path(file), _FOLDER / file, _FOLDER / f"{file}.gin"):
+    if path.is_file():
+      return str(path)
+  known = [str(p.relative_to(_FOLDER)) for p in _FOLDER.rglob("*.gin")]
+  near = difflib.get_close_matches(file, known, n=3, cutoff=0.5)
+  hint = f"did you mean {' or '.join(near)}?" if near else "give a path"
+  raise UsageError(f"--gin_file {file}: no such file; {hint}")
+
+
+def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
+  """Without the sections in which nothing is bound."""
+  found = {}
+  for name, value in fields.items():
+    if isinstance(value, dict):
+      value = _without_empty(value)
+      if not value:
+        continue
+    found[name] = value
+  return found
+
+
+def _explain(error: Exception) -> str:
+  text = " ".join(str(error).split())
+  if macro := re.search(r"'macro' .* in scope '(\w+)'", text):
+    return f"no value for the macro {macro[1]}; write {macro[1]} = …"
+  if missing := re.search(r"No configurable matching '(\w+)'", text):
+    known = ("run", *_SECTIONS, "rope_scaling")
+    near = difflib.get_close_matches(missing[1], known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+    return f"no section {missing[1]!r}; {hint}"
+  return text

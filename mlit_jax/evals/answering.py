@@ -1,0 +1,73 @@
+"""A model writes answers to a benchmark's questions."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from mlit_jax.data import chat
+from mlit_jax.decoding.requests import Request
+from mlit_jax.evals.items import Question
+from mlit_jax.evals.scoring import LanguageModel
+from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
+from mlit_jax.records import Message
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """What was written.
+
+  Attributes:
+    text: without white space around it, up to where it was stopped.
+    is_cut: whether the prompt was too long and lost its beginning.
+  """
+
+  text: str
+  is_cut: bool
+
+
+def answer(
+    model: LanguageModel,
+    questions: Sequence[Question],
+    form: chat.Form | None,
+    *,
+    max_new_tokens: int,
+    stop: str,
+    batch_size: int,
+) -> list[Answer]:
+  """Greedy answers, in the order of the questions.
+
+  Args:
+    model: writes.
+    questions: what is asked.
+    form: puts a prompt as a user's turn; None: the prompt is text that the
+      model goes on from, until `stop`.
+    max_new_tokens: at most, and no more than half of what the model reads.
+    stop: text that ends an answer that is no turn.
+    batch_size: questions answered together.
+  """
+  new = max(1, min(max_new_tokens, model.max_length // 2))
+  room = model.max_length - new
+  requests, cut = [], []
+  for i, question in enumerate(questions):
+    ids = _encode(model, form, question)
+    cut.append(len(ids) > room)
+    stops = (stop,) if form is None else ()
+    requests.append(Request(f"{i}", tuple(ids[-room:]), new, stop=stops))
+  end = () if form is None else tuple(form.end_ids(model.tokenizer))
+  texts = [""] * len(requests)
+  for result in model.generate(requests, batch_size, end):
+    text = result.text
+    if form is not None:
+      text = form.read(model.tokenizer.decode(result.tokens))
+    texts[int(result.id)] = text.strip()
+  return [Answer(*pair) for pair in zip(texts, cut, strict=True)]
+
+
+def _encode(model, form, question: Question) -> list[int]:
+  if form is None:
+    return model.prompt(question.prompt + question.cue)
+  ids = chat.encode_prompt(
+      model.tokenizer, form, [Message("user", question.prompt)]
+  )
+  # What an encoder reads has an end.
+  ends = isinstance(model.config, EncoderDecoderConfig)
+  return [*ids, model.tokenizer.eos_id] if ends else ids

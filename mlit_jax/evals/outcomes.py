@@ -1,0 +1,153 @@
+"""What items came out as: kept row by row, summed up per language."""
+
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mlit_jax import records
+from mlit_jax.analysis import resampling, statistics
+from mlit_jax.evals import mt
+from mlit_jax.evals.benchmarks import BENCHMARKS
+
+# Metrics whose values lie between 0 and 1; the interval of others is bootstrap.
+_SHARES = ("accuracy", "exact_match", "f1", "contains", "retrieval")
+RESULTS = "results.json"
+
+
+def rows_path(output: str | os.PathLike, name: str, lang: str) -> pathlib.Path:
+  """Where the rows of a benchmark in a language are kept."""
+  return pathlib.Path(output) / "items" / name.replace(":", ".") / (
+      f"{lang}.jsonl"
+  )
+
+
+def read_rows(output: str | os.PathLike, name: str, lang: str) -> list[dict]:
+  """The rows that write_rows wrote; none where there are none."""
+  path = rows_path(output, name, lang)
+  if not path.exists():
+    return []
+  return [row for _, row in records.read_jsonl(path)]
+
+
+def write_rows(
+    output: str | os.PathLike, name: str, lang: str, rows: Iterable[dict]
+) -> None:
+  """Keeps rows, all or nothing."""
+  records.write_text(
+      rows_path(output, name, lang),
+      (json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
+  )
+
+
+def read_results(output: str | os.PathLike) -> dict[str, dict[str, Any]]:
+  """results.json of an earlier run into this folder, or nothing.
+
+  Raises:
+    RecordError: the file is damaged.
+  """
+  path = pathlib.Path(output) / RESULTS
+  if not path.exists():
+    return {}
+  try:
+    return json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as e:
+    raise records.RecordError(f"{path}: not JSON ({e}); delete it") from None
+
+
+def write_results(
+    output: str | os.PathLike, results: dict[str, dict[str, Any]]
+) -> None:
+  """Keeps the summaries, all or nothing."""
+  records.write_json(pathlib.Path(output) / RESULTS, results)
+
+
+def line(entry: dict[str, Any]) -> str:
+  """A summary in a few words."""
+  if entry["score"] is None:
+    return f"no item could be scored ({entry['failed']} failed)"
+  low, high = entry["ci"]
+  text = f"{entry['metric']} {entry['score']:.3f} [{low:.3f}, {high:.3f}]"
+  text += f" of {entry['n']}"
+  for key, word in (("failed", "failed"), ("cut", "cut to fit")):
+    if key in entry:
+      text += f", {entry[key]} {word}"
+  return text
+
+
+def summary(name: str, rows: Sequence[dict]) -> dict[str, Any]:
+  """A benchmark in a language: {metric, score, n, ci} and what else is known.
+
+  A row that could not be scored is counted as `failed` and in nothing else.
+  """
+  good = [row for row in rows if "failure" not in row]
+  found: dict[str, dict[str, Any]] = {}
+  for metric in sorted({m for row in good for m in row["scores"]}):
+    values = [row["scores"][metric] for row in good]
+    clusters = [row["cluster"] for row in good]
+    found[metric] = {
+        "score": sum(values) / len(values), "ci": _interval(
+            metric, values, clusters
+        ),
+    }
+  benchmark = BENCHMARKS.get(name)
+  if benchmark is not None and benchmark.is_corpus and good:
+    answers = [row["answer"] for row in good]
+    references = [row["references"][0] for row in good]
+    for metric, (score, ci) in mt.corpus_scores(answers, references).items():
+      found[metric] = {"score": score, "ci": list(ci)}
+  # What a probe measures is no benchmark, and has one metric.
+  leading = benchmark.metric if benchmark is not None else next(iter(found))
+  first = found.pop(leading, {"score": None, "ci": None})
+  entry = {"metric": leading, "n": len(good)} | first
+  if found:
+    entry["also"] = found
+  for key, count in (
+      ("failed", len(rows) - len(good)),
+      ("cut", sum(row["is_cut"] for row in good)),
+  ):
+    if count:
+      entry[key] = count
+  return entry
+
+
+def _interval(metric: str, values, clusters) -> list[float]:
+  if metric.removesuffix("_2026") in _SHARES:
+    return list(statistics.mean_interval(values, clusters))
+  return list(resampling.macro_interval([(values, clusters)]))
+
+
+def macro(
+    output: str | os.PathLike,
+    name: str,
+    langs: Sequence[str],
+    results: dict[str, Any],
+) -> dict[str, Any]:
+  """The mean of several languages' scores, each counting once.
+
+  Returns:
+    {languages, score, ci}; the interval is a bootstrap over items, parallel
+    ones drawn together, and None for metrics of a whole corpus.
+  """
+  langs = [
+      lang for lang in langs if results.get(lang, {}).get("score") is not None
+  ]
+  if not langs:
+    return {"languages": [], "score": None, "ci": None}
+  metric = results[langs[0]]["metric"]
+  groups = []
+  for lang in langs:
+    good = [r for r in read_rows(output, name, lang) if "failure" not in r]
+    if good and metric in good[0]["scores"]:
+      groups.append((
+          [r["scores"][metric] for r in good], [r["cluster"] for r in good]
+      ))
+  ci = None
+  if len(groups) == len(langs):
+    ci = list(resampling.macro_interval(groups))
+  return {
+      "languages": langs,
+      "score": sum(results[lang]["score"] for lang in langs) / len(langs),
+      "ci": ci,
+  }

@@ -1,0 +1,54 @@
+"""Under which settings a folder's results were made."""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+from mlit_jax import records
+from mlit_jax.errors import UsageError
+
+_FILE = "settings.json"
+
+
+def describe(
+    model: str | os.PathLike, template: str | None, shots: int = 0
+) -> dict[str, Any]:
+  """What answers depend on; what is asked is in the rows themselves."""
+  model = pathlib.Path(model)
+  found = {
+      "model": str(model.resolve()),
+      # A model that was trained anew under the same name is another one.
+      "files": {
+          path.name: [path.stat().st_size, path.stat().st_mtime_ns]
+          for path in sorted(model.glob("*")) if path.is_file()
+      },
+      "template": template,
+  }
+  return found | ({"shots": shots} if shots else {})
+
+
+def check(output: str | os.PathLike, wanted: dict[str, Any]) -> None:
+  """Checks that a folder is new or has results of the same settings.
+
+  Raises:
+    UsageError: it has results of another model, template or number of examples.
+    RecordError: its settings are damaged.
+  """
+  path = pathlib.Path(output) / _FILE
+  if not path.exists():
+    return
+  try:
+    found = json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as e:
+    raise records.RecordError(f"{path}: not JSON ({e}); delete it") from None
+  if found != wanted:
+    raise UsageError(
+        f"{output} has the results of another model, template or --shots"
+        f" ({path}); give another --output"
+    )
+
+
+def keep(output: str | os.PathLike, wanted: dict[str, Any]) -> None:
+  """Notes the settings in the folder."""
+  records.write_json(pathlib.Path(output) / _FILE, wanted)

@@ -1,0 +1,120 @@
+"""Results as tables: by language, and by what base and tuning have seen."""
+
+import csv
+import io
+import os
+import pathlib
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from mlit_jax import languages, records
+from mlit_jax.errors import UsageError
+from mlit_jax.evals import outcomes
+
+# By whether the base and the tuning data have the language (lucky52, 3.2).
+GROUPS = {
+    (True, True): "base+tuned",
+    (True, False): "base only",
+    (False, True): "tuned only",
+    (False, False): "neither",
+}
+
+
+def parse_languages(text: str) -> tuple[str, ...]:
+  """Languages as people name them: `en,es`, `lucky52`, `lucky52:5`, `bloom,cs`.
+
+  Raises:
+    UsageError: a name is no code, and none of the sets.
+  """
+  found: list[str] = []
+  for part in filter(None, (part.strip() for part in text.split(","))):
+    name, colon, number = part.partition(":")
+    if name in languages.SETS:
+      if colon and not number.isdecimal():
+        raise UsageError(f"{part!r}: behind the colon stands a number")
+      found += languages.SETS[name][: int(number) if colon else None]
+      continue
+    try:
+      found.append(languages.get(part).code)
+    except languages.UnknownLanguageError as e:
+      sets = " ".join(languages.SETS)
+      raise UsageError(f"{e}; the sets are {sets}") from None
+  return tuple(dict.fromkeys(found))
+
+
+def exposure(
+    langs: Sequence[str], in_base: Collection[str], in_tuning: Collection[str]
+) -> dict[str, list[str]]:
+  """Group -> the languages in it."""
+  found: dict[str, list[str]] = {name: [] for name in GROUPS.values()}
+  for lang in langs:
+    found[GROUPS[lang in in_base, lang in in_tuning]].append(lang)
+  return found
+
+
+def write(
+    output: str | os.PathLike,
+    results: dict[str, dict[str, Any]],
+    in_base: Collection[str] | None,
+    in_tuning: Collection[str] | None,
+) -> dict[str, dict[str, Any]]:
+  """Writes tables/*.csv and groups.json.
+
+  Args:
+    output: the folder of the results.
+    results: as in results.json.
+    in_base, in_tuning: languages that either has seen; both None: no groups.
+
+  Returns:
+    Benchmark -> group -> {languages, score, ci}; `all` is every language.
+  """
+  groups: dict[str, dict[str, Any]] = {}
+  for name, by_lang in results.items():
+    members = {"all": list(by_lang)}
+    if in_base is not None or in_tuning is not None:
+      members |= exposure(list(by_lang), in_base or (), in_tuning or ())
+    groups[name] = {
+        group: outcomes.macro(output, name, langs, by_lang)
+        for group, langs in members.items()
+    }
+    records.write_text(
+        pathlib.Path(output) / "tables" / f"{name.replace(':', '.')}.csv",
+        [_table(by_lang, groups[name])],
+    )
+  records.write_json(pathlib.Path(output) / "groups.json", groups)
+  return groups
+
+
+def _table(by_lang: dict[str, Any], groups: dict[str, Any]) -> str:
+  """Rows of languages, then of groups; all metrics with their intervals."""
+  metrics = list(dict.fromkeys(
+      metric for entry in by_lang.values()
+      for metric in (entry["metric"], *entry.get("also", {}))
+  ))
+  out = io.StringIO()
+  table = csv.writer(out, lineterminator="\n")
+  table.writerow([
+      "language", "n", "failed", "cut",
+      *(f"{m}{end}" for m in metrics for end in ("", "_low", "_high")),
+  ])
+  for lang, entry in by_lang.items():
+    also = entry.get("also", {})
+    cells = [lang, entry["n"], entry.get("failed", 0), entry.get("cut", 0)]
+    for metric in metrics:
+      cells += _cells(entry if metric == entry["metric"] else also.get(metric))
+    table.writerow(cells)
+  for group, found in groups.items():
+    table.writerow([
+        f"({group}: {' '.join(found['languages']) or 'none'})", "", "", "",
+        *_cells(found),
+    ])
+  return out.getvalue()
+
+
+def _cells(found: dict[str, Any] | None) -> list[str]:
+  if found is None or found["score"] is None:
+    return ["", "", ""]
+  low, high = found["ci"] or ("", "")
+  return [f"{found['score']:.6g}"] + [
+      f"{bound:.6g}" if found["ci"] else "" for bound in (low, high)
+  ]

@@ -1,0 +1,230 @@
+"""Answers the prompts of a file: streamed, resumable, summarised.
+
+Answers are appended to OUTPUT.part as they come, the newest last. When all are
+there, OUTPUT is written in the order of the prompts, OUTPUT.summary.json beside
+it, and the part is removed. A run that was killed goes on from its part.
+"""
+
+import collections
+import json
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from mlit_jax import languages, records
+from mlit_jax.errors import UsageError
+from mlit_jax.studies.answering import Answer, Answerer, Options, Question
+
+_PART, _SUMMARY = ".part", ".summary.json"
+_PERCENTILES = 10, 50, 90
+
+
+def read_prompts(
+    path: str | os.PathLike,
+) -> list[records.Instruction | records.Response]:
+  """The rows of a file; of one that is no prompt, a response that says why.
+
+  Raises:
+    RecordError: a line is not JSON.
+  """
+  rows = []
+  for number, row in records.read_jsonl(path):
+    try:
+      rows.append(records.Instruction.from_row(row))
+    except records.RecordError as e:
+      id_, lang = row.get("id"), row.get("lang")
+      rows.append(
+          records.Response(
+              id=id_ if isinstance(id_, str) and id_ else f"line {number}",
+              lang=lang if isinstance(lang, str) and lang else "und",
+              model="", response="", finish_reason="error", num_tokens=0,
+              failure=f"{path}:{number}: {e}",
+          )
+      )
+  return rows
+
+
+def run(
+    output: pathlib.Path,
+    questions: Sequence[Question | records.Response],
+    make: Callable[[], Answerer],
+    options: Options,
+    identity: Mapping[str, Any],
+    show: Callable[[int, int, int], None],
+) -> dict[str, Any]:
+  """Answers what is not answered yet, and writes the files.
+
+  Args:
+    output: where to, JSON Lines.
+    questions: what to ask; a response is taken as it is.
+    make: loads the model; not called if nothing is left.
+    options: how to answer.
+    identity: everything that could change an answer; a part that was made
+      otherwise is not gone on with.
+    show: is told how many are answered, how many there are, and the tokens of
+      this run.
+
+  Returns:
+    The summary.
+
+  Raises:
+    UsageError: there is a part of another run.
+  """
+  part = output.with_name(output.name + _PART)
+  output.parent.mkdir(parents=True, exist_ok=True)
+  done = _read_part(part, identity)
+  began, tokens = time.monotonic(), 0
+  given = {
+      i: {"response": q.to_row()}
+      for i, q in enumerate(questions)
+      if isinstance(q, records.Response)
+  }
+  left = [i for i in range(len(questions)) if i not in done | given]
+  # What is wrong with the model or the options leaves no file behind.
+  answerer = make() if left else None
+  with open(part, "a", encoding="utf-8") as file:
+    if not file.tell():
+      _append(file, {"run": identity})
+    if answerer is not None:
+      answers = answerer.answer([questions[i] for i in left], options)
+      for index, answer in answers:
+        done[left[index]] = row = _row(answer)
+        _append(file, {"row": left[index], **row})
+        tokens += answer.response.num_tokens
+        show(len(done), len(questions) - len(given), tokens)
+  seconds = time.monotonic() - began
+  rows = [(done | given)[i] for i in range(len(questions))]
+  records.write_text(
+      output, (_line(row["response"]) for row in rows)
+  )
+  summary = summarise(rows) | {
+      "run": dict(identity), "seconds": round(seconds, 3),
+      "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
+  }
+  records.write_json(output.with_name(output.name + _SUMMARY), summary)
+  part.unlink()
+  return summary
+
+
+def _read_part(part: pathlib.Path, identity) -> dict[int, dict]:
+  """What an earlier run answered; a line that was cut off is dropped."""
+  if not part.exists():
+    return {}
+  data = part.read_bytes()
+  whole = data.rfind(b"\n") + 1
+  if whole < len(data):
+    os.truncate(part, whole)
+  lines = data[:whole].splitlines()
+  if not lines:
+    return {}
+  rows = [json.loads(line) for line in lines]
+  if len(rows) == 1:  # nothing was answered
+    part.unlink()
+    return {}
+  if rows[0].get("run") != json.loads(json.dumps(identity)):
+    changed = sorted(
+        k for k in identity if rows[0].get("run", {}).get(k) != identity[k]
+    )
+    raise UsageError(
+        f"{part}: begun with other {', '.join(changed)}; remove it, or write to"
+        " another --output"
+    )
+  return {row.pop("row"): row for row in rows[1:]}
+
+
+def _row(answer: Answer) -> dict[str, Any]:
+  response = answer.response.to_row()
+  if answer.logprobs:
+    response["logprobs"] = [round(x, 6) for x in answer.logprobs]
+  return {
+      "response": response, "truncated": answer.truncated,
+      "unknown": answer.unknown,
+  }
+
+
+def _append(file, row) -> None:
+  file.write(_line(row))
+  file.flush()
+  os.fsync(file.fileno())
+
+
+def _line(row) -> str:
+  return json.dumps(
+      row, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+  ) + "\n"
+
+
+def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+  """Lengths, reasons, failures and languages of answers, over all models.
+
+  Args:
+    rows: of the part.
+  """
+  responses = [row["response"] for row in rows]
+  answered = [r for r in responses if not r.get("failure")]
+  failures = collections.Counter(
+      r["failure"] for r in responses if r.get("failure")
+  )
+  return {
+      "answers": len(answered),
+      "failed": len(responses) - len(answered),
+      "failures": dict(failures.most_common(20)),
+      "finish_reasons": dict(
+          collections.Counter(r["finish_reason"] for r in responses)
+      ),
+      "truncated": {
+          "prompts": sum(row.get("truncated", 0) > 0 for row in rows),
+          "tokens": sum(row.get("truncated", 0) for row in rows),
+      },
+      "unknown_tokens": sum(row.get("unknown", 0) for row in rows),
+      "tokens": _lengths([r["num_tokens"] for r in answered]),
+      "by_language": {
+          lang: {
+              "tokens": _lengths([r["num_tokens"] for r in group]),
+              "language": found,
+          }
+          for lang, group, found in _by_language(answered)
+      },
+  }
+
+
+def _by_language(
+    answered: Sequence[Mapping[str, Any]],
+) -> Iterator[tuple[str, list, dict[str, int]]]:
+  """Yields (asked in, responses, language found -> how many)."""
+  from mlit_jax.judging import identification
+
+  gate = identification.FastTextGate()
+  groups = collections.defaultdict(list)
+  for r in answered:
+    groups[r["lang"]].append(r)
+  known = [lang for lang in sorted(groups) if _is_known(lang)]
+  for lang, group in sorted(groups.items()):
+    found: collections.Counter[str] = collections.Counter()
+    for r in group if lang in known else ():
+      text = r["response"]
+      finding = gate.identify(text, tuple(known)).lang if text.strip() else ""
+      found[finding or "unclear"] += 1
+    yield lang, group, dict(found.most_common())
+
+
+def _is_known(lang: str) -> bool:
+  try:
+    return languages.get(lang).code == lang
+  except languages.UnknownLanguageError:
+    return False
+
+
+def _lengths(counts: Sequence[int]) -> dict[str, float]:
+  if not counts:
+    return {"total": 0}
+  ordered = sorted(counts)
+  places = {
+      f"p{p}": ordered[(len(ordered) - 1) * p // 100] for p in _PERCENTILES
+  }
+  return {
+      "total": sum(counts), "mean": round(sum(counts) / len(counts), 2),
+      **places, "longest": ordered[-1],
+  }

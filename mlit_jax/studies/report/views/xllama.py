@@ -1,0 +1,320 @@
+"""The page of xllama: questions, translation, answers across languages."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlit_jax import languages as languages_lib
+from mlit_jax.studies.report import spec
+from mlit_jax.studies.report.views import common, xllama_laws
+
+_LABELS = {"alpaca-en": "English data alone", "muit": "one model for all"}
+_OWN = "its own model"
+# How the ids of questions about a text begin.
+_READING = "reading/"
+_SUBSTITUTIONS = (
+    "The pocket world stands in for all of the paper's data: facts asked for in"
+    " other words for Alpaca and MI-Eval, pairs of sentences for WikiMatrix,"
+    " NewsCommentary and FLORES-101, short texts with a question for XQuAD and"
+    " MLQA, running text for mC4; a base that has read mostly English for"
+    " LLaMA-7B. Other systems made from LLaMA are not compared with.",
+    "chrF of single sentences, averaged, stands in for COMET, BLEURT and BLEU.",
+    "The mean cosine of parallel sentences' vectors in the untuned base's last"
+    " layer stands in for the similarity of Pan et al. (2021).",
+    "A question counts as answered if the right answer stands in the answer,"
+    " as the paper's released code counts it, where the judge is the reference"
+    " judge.",
+    "Continued pre-training counts documents, translation data pairs of"
+    " sentences: both are what the paper calls the scale of the data, and they"
+    " are not equally long.",
+)
+
+
+def view(results: Mapping[str, Any]) -> spec.View:
+  """What the page shows."""
+  goals = results["targets"]
+  sections = [_questions(results), _translation(results)]
+  sections += xllama_laws.sections(results)
+  if "ablation" in results:
+    sections.append(_ablation(results))
+  sections.append(_contests(results))
+  if "consistency" in results:
+    sections.append(_consistency(results))
+  sections += [_representation(results), common.closing(results)]
+  return spec.View(
+      "Can a model be extrapolated to other languages by aligning them?",
+      "Zhu et al. (2023), Extrapolating Large Language Models to Non-English by"
+      " Aligning Languages",
+      [
+          f"For each of {common.names(goals)} a model is tuned on instructions"
+          " in English and in that language and on translation from English"
+          " into it (CoIT); one model is tuned on all of that (MuIT). They are"
+          " asked to answer questions about a text, to translate unseen"
+          " sentences, and unseen instructions.",
+          "The scaling law says how translation improves with its data; it"
+          " shares a budget of translation data out among languages.",
+      ],
+      _findings(results), sections, [_languages(goals), *_SUBSTITUTIONS],
+  )
+
+
+def _languages(goals: Sequence[str]) -> str:
+  paper = languages_lib.SETS["xllama"]
+  same = [x for x in goals if x in paper]
+  others = [x for x in goals if x not in paper]
+  text = (
+      f"Of the paper's languages ({common.names(paper)}) there are"
+      f" {common.names(same)}"
+  )
+  return text + (f"; {common.names(others)} stand in." if others else ".")
+
+
+def _findings(results) -> list[tuple[str, str]]:
+  gain = results["gain"]
+  if gain["mean"] is None:
+    return xllama_laws.findings(results)
+  listed = ", ".join(
+      f"{common.name(k)} {v:+.1f}" for k, v in gain["languages"].items()
+  )
+  found = [(
+      f"Questions about a text: {gain['mean']:+.1f} points on average over"
+      " English data alone.",
+      f"{common.paired(gain['over_all'], 'question')} Each language's own"
+      f" model against the model tuned on English: {listed}. (In the paper:"
+      " +27.83 on XQuAD.)",
+  )]
+  return found + xllama_laws.findings(results)
+
+
+def _systems(table: Mapping[str, Any]) -> list[str]:
+  """Of one for everybody, those that are there."""
+  return [name for name in _LABELS if name in table]
+
+
+def _bars(
+    results, table, codes: Sequence[str], name: str, title: str, y_label: str,
+    reading: str, basis, asked: str = "",
+) -> spec.Chart:
+  """A group per language: English alone, its own model, one for all."""
+  own = spec.Series(_OWN, [
+      _point(code, table, f"coit-{code}", asked) for code in codes
+  ])
+  others = [
+      spec.Series(_LABELS[k], [_point(c, table, k, asked) for c in codes])
+      for k in _systems(table)
+  ]
+  series = [*others[:1], own, *others[1:]]
+  return spec.Chart(
+      name, title, spec.BARS, series, "language", y_label, reading,
+      basis(results, common.points(series)),
+  )
+
+
+def _point(code: str, table, system: str, asked: str) -> spec.Point:
+  row = table.get(system, {}).get(code)
+  if row is None:
+    return spec.Point(common.name(code), None)
+  place = spec.Place([code], system, search=asked)
+  return spec.estimate(common.name(code), row, place=place)
+
+
+def _measured(results, points) -> str:
+  del results
+  return common.measured(points)
+
+
+def _questions(results) -> spec.Section:
+  table, codes = results["questions"], results["languages"]
+  chart = _bars(
+      results, table, codes, "questions", "Questions about a text, by language",
+      "right answers, percent",
+      "English data alone, the language's own model, and one model for all;"
+      " English has no model of its own.", common.judged, _READING,
+  )
+  rows = [
+      (system, [
+          spec.cell(row.get(code), spec.Place([code], system, search=_READING))
+          for code in codes
+      ])
+      for system, row in (
+          (k, table[k]) for k in common.systems(results) if k in table
+      )
+  ]
+  every = [spec.estimate("", x) for v in table.values() for x in v.values()]
+  listing = spec.Table(
+      "questions_all", "Right answers of every model, in percent",
+      [(code, common.name(code)) for code in codes], rows,
+      "Columns are coloured each on their own scale; a model that was not asked"
+      " in a language has no number there.", common.judged(results, every),
+      shaded=True,
+  )
+  return spec.Section(
+      "questions", "Questions about a text", (), [chart, listing]
+  )
+
+
+def _translation(results) -> spec.Section:
+  titles = {"into": "from English", "out-of": "into English"}
+  items = [
+      _bars(
+          results, results["translation"][name], results["targets"],
+          f"translation_{name.replace('-', '_')}",
+          f"Translating unseen sentences {titles[name]}", "chrF",
+          "A model of one language and the one for all are tuned on translation"
+          " from English alone.", _measured, f"{name}/",
+      )
+      for name in titles
+  ]
+  return spec.Section("translation", "Translation", (), items)
+
+
+def _ablation(results) -> spec.Section:
+  kinds = ("main", "own", "into", "out_of")
+  rows = []
+  for row in results["ablation"]:
+    marks = [spec.Cell("✓" if row["data"][k] else "") for k in kinds]
+    rows.append((row["system"], [*marks, spec.cell(row["accuracy"])]))
+  lang = next(
+      x["system"].removeprefix("into-") for x in results["ablation"]
+      if x["system"].startswith("into-")
+  )
+  name = common.name(lang)
+  table = spec.Table(
+      "ablation", f"What each kind of data is good for: {name}",
+      [
+          ("English", "general data in English"),
+          (name, f"general data in {name}"),
+          (f"En→{lang}", f"translation from English into {name}"),
+          (f"{lang}→En", f"translation from {name} into English"),
+          ("right, %", f"questions about a text in {name}"),
+      ],
+      rows, "A row is a model, a tick a kind of data that it was tuned on.",
+      common.judged(
+          results,
+          [spec.estimate("", x["accuracy"]) for x in results["ablation"]],
+      ),
+  )
+  return spec.Section("ablation", "Kinds of data", (), [table])
+
+
+def _contests(results) -> spec.Section:
+  rows, every = [], []
+  for contest in results["contests"]:
+    for code, summary in contest["languages"].items():
+      point = spec.estimate("", summary)
+      every.append(point)
+      counts = (summary[k] for k in ("win", "tie", "loss"))
+      rows.append((
+          f"{contest['a']} against {contest['b']}, {common.name(code)}",
+          [
+              spec.cell(
+                  summary, spec.Place([code], contest["a"], contest["b"])
+              ),
+              *map(spec.Cell, counts),
+              spec.Cell(
+                  None if summary["flip_rate"] is None
+                  else 100 * summary["flip_rate"]
+              ),
+          ],
+      ))
+  table = spec.Table(
+      "instructions", "Following unseen instructions, scored side by side",
+      [
+          ("score", "discounted-tie score of the first, in percent"),
+          ("win", ""), ("tie", ""), ("loss", ""),
+          ("flips, %", "pairs whose verdict changed with the order"),
+      ],
+      rows, "Two answers get 1 to 10 each, in both orders; 50 is equal.",
+      common.judged(results, every),
+  )
+  return spec.Section(
+      "instructions", "Following instructions", (), [table]
+  )
+
+
+def _consistency(results) -> spec.Section:
+  table, codes = results["consistency"], results["targets"]
+  chart = _bars(
+      results, table, codes, "consistency",
+      "Answers that say what the English answer says", "percent of questions",
+      "An answer is read by comparing it with every right answer of the"
+      " language; one that is none of them agrees with nothing.", _measured,
+  )
+  rows = []
+  for system, row in table.items():
+    for code, found in row.items():
+      rows.append((f"{system}, {common.name(code)}", [
+          spec.cell(found), spec.Cell(found["chance"]),
+          spec.Cell(found["unread"]), spec.Cell(found["n"]),
+      ]))
+  listing = spec.Table(
+      "consistency_all", "The same with what chance would give",
+      [
+          ("agree, %", "answers to the same question that agree"),
+          ("chance, %", "answers to different questions that agree"),
+          ("unread, %", "pairs with an answer that is no known one"),
+          ("n", "pairs of answers"),
+      ],
+      rows, "Agreement means something only as far as it is above chance.",
+      common.measured([
+          spec.estimate("", x) for v in table.values() for x in v.values()
+      ]),
+  )
+  return spec.Section(
+      "consistency", "Consistency across languages",
+      ["Does a model say in another language what it says in English, right or"
+       " wrong?"], [chart, listing],
+  )
+
+
+def _representation(results) -> spec.Section:
+  items: list[spec.Chart | spec.Table] = []
+  for system, layers in results["representation"].items():
+    for number, layer in enumerate(layers, start=1):
+      first, second = layer["variance"]
+      items.append(
+          spec.Chart(
+              f"map_{system.replace('-', '_')}_{number}",
+              f"Sentences in layer {number} of {system}", spec.SCATTER,
+              [
+                  spec.Series(
+                      common.name(code), [spec.Point(x, y) for x, y in rows]
+                  )
+                  for code, rows in layer["points"].items()
+              ],
+              "first component", "second component",
+              "A point is a sentence; the sentences are the same in every"
+              f" language. The components hold {first:.0f} and {second:.0f}% of"
+              " the variance.",
+              f"{len(next(iter(layer['points'].values())))} sentences a"
+              " language; nothing is estimated. No judge takes part.",
+          )
+      )
+  items.append(_separation(results))
+  return spec.Section(
+      "representation", "Where languages lie in the models",
+      ["Languages that lie apart are separate clouds; where a model has aligned"
+       " them, the clouds overlap."], items,
+  )
+
+
+def _separation(results) -> spec.Table:
+  codes, rows = results["targets"], []
+  for system, layers in results["representation"].items():
+    for number, layer in enumerate(layers, start=1):
+      rows.append((f"{system}, layer {number}", [
+          spec.Cell(
+              layer["separation"][code],
+              f"mean cosine of parallel sentences"
+              f" {layer['similarity'][code]:.2f}",
+          )
+          for code in codes
+      ]))
+  some = next(iter(results["representation"].values()))[0]
+  return spec.Table(
+      "separation", "How far English and other languages lie apart",
+      [(code, common.name(code)) for code in codes], rows,
+      "The distance between the languages' means over the spread of sentences"
+      " about them: 0 where they overlap, above 1 where they stand apart.",
+      f"n = {some['n']} sentences a language. No judge takes part, and no"
+      " interval is computed.", shaded=True, digits=2,
+  )

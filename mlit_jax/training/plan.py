@@ -1,0 +1,290 @@
+"""Whether a training step fits a TPU slice, and how long it takes: no TPU used.
+
+The real step is compiled by TPU's own compiler for devices that are mere
+descriptions. Memory is what the compiler says; operations are counted by
+formula (flops.py), bytes between chips read from the program (collectives.py),
+and times are bounds from the chips' published figures (accelerators.py).
+"""
+
+import dataclasses
+import math
+import re
+import time
+
+import jax
+import numpy as np
+
+from mlit_jax import partitioning
+from mlit_jax.training import collectives, flops, setup
+from mlit_jax.training.accelerators import Slices
+from mlit_jax.training.config import Run
+from mlit_jax.training.precision import PRECISIONS
+from mlit_jax.training.step import Step, StepConfig
+
+# How often a pass over the model reads its weights, with the backward pass.
+_PASSES = {"none": 2, "dots": 2}
+
+
+class PlanError(RuntimeError):
+  """A plan that cannot be made; says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+  """Bytes of a chip's memory.
+
+  Attributes:
+    params: what is trained.
+    base: what is not (under LoRA).
+    optimizer: the optimiser's state.
+    batch: the rows.
+    temporary: activations, gradients, gathered weights: all that lives within
+      the step.
+    peak: the most that is in use at once; fitting is decided by it.
+    available: what a program may use.
+  """
+
+  params: int
+  base: int
+  optimizer: int
+  batch: int
+  temporary: int
+  peak: int
+  available: int
+
+  @property
+  def state(self) -> int:
+    return self.params + self.base + self.optimizer
+
+  @property
+  def fits(self) -> bool:
+    return self.peak <= self.available
+
+
+@dataclasses.dataclass(frozen=True)
+class Times:
+  """Bounds of a step's seconds, each as if it were the only one.
+
+  Attributes:
+    compute: operations at the chip's peak.
+    memory: bytes to and from HBM: weights once a pass, state read and written,
+      temporaries written and read.
+    links: bytes between chips of a slice; None: the program cannot be read.
+    network: bytes between slices; None: that, or the network's figure is not
+      published.
+  """
+
+  compute: float
+  memory: float
+  links: float | None
+  network: float | None
+
+  @property
+  def best(self) -> float:
+    """Everything done beside everything else."""
+    return max(
+        self.compute, self.memory, self.links or 0.0, self.network or 0.0
+    )
+
+  @property
+  def worst(self) -> float:
+    """Arithmetic and memory beside each other; then what chips say."""
+    between = (self.links or 0.0) + (self.network or 0.0)
+    return max(self.compute, self.memory) + between
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What compiling said.
+
+  Attributes:
+    run: whose step was compiled.
+    slices: for which chips.
+    mesh: sizes of the mesh's axes.
+    reason: why it is this mesh.
+    memory: of a chip. If it does not fit, what is known of it.
+    failure: the compiler's words if it refused; "".
+    layout: how the state lies, array by array.
+    collectives: kind -> how many a step, their bytes, the bytes a chip sends;
+      None where there is no program, or it cannot be read.
+    model_flops: operations of a step that the model needs.
+    device_flops: those that are done, all chips together.
+    times: bounds of a step; None where nothing was compiled.
+    compile_seconds: on this machine.
+  """
+
+  run: Run
+  slices: Slices
+  mesh: dict[str, int]
+  reason: str
+  memory: Memory
+  failure: str
+  layout: list[partitioning.Layout]
+  collectives: dict[str, dict[str, float]] | None
+  model_flops: float
+  device_flops: float
+  times: Times | None
+  compile_seconds: float
+
+  @property
+  def fits(self) -> bool:
+    return not self.failure and self.memory.fits
+
+  @property
+  def batch(self) -> dict[str, int]:
+    """Rows of an update and their lengths."""
+    step = setup.step_config(self.run)
+    names = "rows", "length", "loss_length", "input_length"
+    return dict(zip(names, _work(self.run, step), strict=True))
+
+  def mfu(self, seconds: float) -> float:
+    """Share of the chips' peak that the model's operations take."""
+    peak = self.slices.chip.flops * self.slices.num_chips
+    return self.model_flops / (seconds * peak)
+
+
+def step_on(run: Run, slices: Slices) -> tuple[Step, str]:
+  """The run's step on chips that are not there, and why it has its mesh.
+
+  Raises:
+    PartitionError: the model or the rows do not divide over the chips.
+    AcceleratorError: there is no libtpu, or no such slice.
+  """
+  shape = setup.model(run)
+  mesh, reason = setup.mesh(run, shape, slices.devices())
+  config = setup.step_config(run)
+  rows = _work(run, config)[0] // config.accumulation
+  partitioning.check_batch(rows, mesh)
+  return Step(shape, config, mesh), reason
+
+
+def make(run: Run, slices: Slices) -> Plan:
+  """Compiles a run's step for slices; one that is too large is a plan, too.
+
+  Raises:
+    PartitionError: the model or the rows do not divide over the chips.
+    AcceleratorError: there is no libtpu, or no such slice.
+    PlanError: the program lacks a part of the training state.
+  """
+  step, reason = step_on(run, slices)
+  config, state = step.config, step.abstract_state()
+  work = _work(run, config)
+  batch = step.abstract_batch(*work)
+  began = time.monotonic()
+  failure, text = "", None
+  temporary, peak, arguments = 0, 0, 0
+  lowered = step.lower(batch)
+  try:
+    compiled = lowered.compile()
+  except jax.errors.JaxRuntimeError as e:
+    if "RESOURCE_EXHAUSTED" not in str(e):
+      raise PlanError(f"the compiler failed: {str(e).splitlines()[0]}") from e
+    failure = str(e).splitlines()[0]
+    temporary = _said_bytes(failure)
+  else:
+    analysis = compiled.memory_analysis()
+    temporary = analysis.temp_size_in_bytes
+    peak = analysis.peak_memory_in_bytes
+    arguments = analysis.argument_size_in_bytes
+    text = _text(compiled)
+  seconds = time.monotonic() - began
+  sizes = [
+      sum(row.bytes_per_device for row in partitioning.layout(part))
+      for part in (state.params, state.base, state.opt_state, batch)
+  ]
+  if not failure:
+    check_arguments(arguments, sum(sizes))
+  memory = Memory(
+      *sizes, temporary, peak or sum(sizes) + temporary, slices.chip.memory
+  )
+  found = None
+  if text is not None:
+    found = collectives.read(text, slices.num_chips, slices.per_slice)
+  model_flops = flops.train_step(step.model, *work, config.lora)
+  device_flops = flops.executed(
+      step.model, *work, config.lora, config.remat, config.loss != "whole"
+  )
+  times = None
+  if not failure:
+    weights = sum(x.size for x in jax.tree.leaves(state.base or state.params))
+    # Weights cut along fsdp are put together for each pass.
+    weights /= step.mesh.shape["tensor"] * step.mesh.shape["expert"]
+    times = _times(config, slices, weights, memory, found, device_flops)
+  return Plan(
+      run, slices, {a: n for a, n in step.mesh.shape.items() if n > 1}, reason,
+      memory, failure, partitioning.layout(state),
+      None if found is None else collectives.by_kind(found), model_flops,
+      device_flops, times, seconds,
+  )
+
+
+def check_arguments(taken: int, wanted: int) -> None:
+  """Raises PlanError unless a program takes all of what it works on.
+
+  A compiler leaves out arguments that a program does not use: what it then
+  says of memory is not what training takes.
+
+  Args:
+    taken: bytes of the program's arguments.
+    wanted: bytes of the training state and the batch.
+  """
+  if taken < wanted:
+    raise PlanError(
+        f"the compiled program takes {taken} bytes of arguments a chip, less"
+        f" than the {wanted} of the training state and the batch: a part of"
+        " them was left out"
+    )
+
+
+def num_steps(run: Run) -> int:
+  """Updates of the run; 0 if the config does not say how much data there is."""
+  train = run.train
+  if train.num_steps:
+    return train.num_steps
+  return math.ceil(run.plan.examples * train.epochs / train.batch_size)
+
+
+def _work(run: Run, config: StepConfig) -> tuple[int, int, int, int]:
+  """Rows of an update over all chips, and lengths; adapters have rows each."""
+  data = run.data
+  rows = run.train.batch_size * config.num_adapters
+  return rows, data.row_length, data.loss_length, data.input_length
+
+
+def _text(compiled) -> str | None:
+  """The program as text; None if this jaxlib cannot read libtpu's program."""
+  try:
+    return compiled.as_text()
+  except jax.errors.JaxRuntimeError:
+    return None
+
+
+def _said_bytes(failure: str) -> int:
+  """The size of what did not fit, out of the compiler's message."""
+  found = re.search(r"\((\d+(?:\.\d+)?)([KMGT])\) exceeds", failure)
+  if not found:
+    return 0
+  return int(float(found[1]) * 1024 ** (1 + "KMGT".index(found[2])))
+
+
+def _times(config, slices, weights, memory, found, device_flops) -> Times:
+  """Bounds of a step; `weights` are the elements that a pass reads."""
+  chip = slices.chip
+  width = np.dtype(PRECISIONS[config.precision].compute).itemsize
+  passes = _PASSES.get(config.remat, 3) * config.accumulation
+  moved = passes * width * weights + 2 * memory.state + 2 * memory.temporary
+  arithmetic = device_flops / (slices.num_chips * chip.flops)
+  memory_time = moved / chip.memory_bandwidth
+  if found is None:
+    return Times(arithmetic, memory_time, None, None)
+  inside = sum(c.sent for c in found if not c.between_slices)
+  outside = sum(c.sent for c in found if c.between_slices)
+  network = 0.0
+  if outside:
+    speed = chip.network_bandwidth
+    network = None if speed is None else outside / speed
+  return Times(
+      arithmetic, memory_time,
+      inside / slices.link_bandwidth if inside else 0.0,
+      network,
+  )

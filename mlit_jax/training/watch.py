@@ -1,0 +1,118 @@
+"""Steps that go wrong: a loss that is not finite, or jumps."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+POLICIES = ("stop", "skip", "rollback")
+_MEMORY = 0.98  # of the running mean
+_SETTLED = 20  # steps before a jump can be told from a start
+_MOST_IN_A_ROW = 20
+
+
+class TrainingError(RuntimeError):
+  """A run that cannot go on; says at which step and why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchConfig:
+  """When a step is bad, and what is done then.
+
+  Whatever is done, a bad step itself makes no update.
+
+  Attributes:
+    on_bad_step: `stop` ends the run; `skip` goes on with the next batch;
+      `rollback` takes parameters and optimiser from the last checkpoint, while
+      data and schedule go on.
+    spike: a loss above so many times its running mean is bad; 0: only a loss
+      or gradient that is not finite.
+  """
+
+  on_bad_step: str = "stop"
+  spike: float = 0.0
+
+  def __post_init__(self):
+    if self.on_bad_step not in POLICIES:
+      raise ValueError(
+          f"unknown on_bad_step {self.on_bad_step!r}; known: {POLICIES}"
+      )
+    if self.spike and not self.spike > 1:
+      raise ValueError(f"spike={self.spike} must be above 1, or 0 for none")
+
+
+class Watch:
+  """Keeps the running means; one a run."""
+
+  def __init__(self, config: WatchConfig, num_adapters: int):
+    """Has seen nothing yet."""
+    self._config = config
+    self._means = [0.0] * num_adapters
+    self._seen = [0] * num_adapters
+    self._in_a_row = 0
+
+  def limits(self) -> np.ndarray:
+    """Above which a loss is bad, [K]; a step late, as everything here."""
+    limits = np.full(len(self._means), np.inf)
+    if self._config.spike:
+      for k, seen in enumerate(self._seen):
+        if seen >= _SETTLED:
+          mean = self._means[k] / (1 - _MEMORY**seen)
+          limits[k] = self._config.spike * mean
+    return limits
+
+  def is_bad(self, progress) -> bool:
+    """Looks at a step.
+
+    Args:
+      progress: a loop.Progress.
+
+    Returns:
+      Whether it was bad, and the run shall do what the config says.
+
+    Raises:
+      TrainingError: the config says `stop`, or too many were bad in a row.
+    """
+    bad = [k for k, ok in enumerate(progress.ok) if ok is False]
+    for k, (loss, ok) in enumerate(
+        zip(progress.losses, progress.ok, strict=True)
+    ):
+      if ok:
+        self._means[k] = _MEMORY * self._means[k] + (1 - _MEMORY) * loss
+        self._seen[k] += 1
+    if not bad:
+      self._in_a_row = 0
+      return False
+    self._in_a_row += 1
+    if self._config.on_bad_step == "stop" or self._in_a_row > _MOST_IN_A_ROW:
+      raise TrainingError(self._say(progress, bad[0]))
+    return True
+
+  def get_state(self) -> dict:
+    """As JSON values."""
+    return {
+        "means": self._means, "seen": self._seen, "in_a_row": self._in_a_row
+    }
+
+  def set_state(self, state: dict) -> None:
+    """Goes on from what `get_state` returned."""
+    self._means, self._seen = list(state["means"]), list(state["seen"])
+    self._in_a_row = state["in_a_row"]
+
+  def _say(self, progress, k: int) -> str:
+    loss, norm = progress.losses[k], progress.grad_norms[k]
+    if not math.isfinite(loss):
+      what = f"the loss is {loss}"
+    elif not math.isfinite(norm):
+      what = f"the gradient's norm is {norm}"
+    else:
+      what = f"the loss has jumped to {loss:.3f}"
+    if len(progress.losses) > 1:
+      what += f" in adapter {k}"
+    if self._config.on_bad_step != "stop":
+      what += f", the {self._in_a_row}th bad step in a row,"
+    return (
+        f"{what} at step {progress.step} of {progress.num_steps} (learning"
+        f" rate {progress.learning_rates[k]:.2e}); lower the rate or look at"
+        " the data"
+    )

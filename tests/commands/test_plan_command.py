@@ -1,0 +1,81 @@
+"""`mlit plan` from the command line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mlit_jax import main
+
+
+def run(*arguments):
+  return main.main(["plan", *arguments])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ("--config", "tiny", "--topology", "v5e-7"),
+            "mlit plan: no accelerator 'v5e-7'; there are v5e-1, v5e-4,",
+        ),
+        (
+            ("--config", "tiny", "--topology", "v5e-8,h100"),
+            "mlit plan: no accelerator 'h100'; write e.g. v5litepod-16",
+        ),
+        (("--config", "tinny"), "mlit plan: no config 'tinny'; did you mean"),
+        (("--topology", "v5e-8"), "mlit plan: say which run: --config FILE"),
+        (
+            ("--config", "tiny", "--config.train.remat=al"),
+            "mlit plan: config.train: remat='al' is none of none, full,",
+        ),
+        (
+            ("--config", "tiny", "--json", "/nowhere/plan.json"),
+            "mlit plan: --json /nowhere/plan.json: no directory /nowhere",
+        ),
+    ],
+)
+def test_wrong_use_is_one_line(capsys, arguments, message):
+  assert run(*arguments) == main.WRONG_USE
+  said = capsys.readouterr().err
+  assert said.startswith(message) and said.count("\n") == 1
+
+
+def test_without_libtpu_the_extra_is_named():
+  code = (
+      "import sys; sys.modules['libtpu'] = None;"
+      " from mlit_jax import main;"
+      " sys.exit(main.main(['plan', '--config', 'tiny']))"
+  )
+  done = subprocess.run(
+      [sys.executable, "-c", code], capture_output=True, text=True
+  )
+  assert done.returncode == main.FAILED
+  assert done.stderr.splitlines()[-1] == (
+      "mlit plan: compiling for TPUs needs libtpu: install the extra `tpu`"
+      ' (pip install "mlit-jax[tpu]")'
+  )
+
+
+@pytest.mark.tpu_compile
+def test_a_plan_is_printed_and_written(tmp_path, capfd):
+  pytest.importorskip("libtpu", reason="libtpu is not installed")
+  out = tmp_path / "plan.json"
+  code = run(
+      "--config", "tiny", "--topology", "v6e-1", "--json", str(out),
+      "--layout", "--config.plan.price=2", "--decode", "2",
+  )
+  assert code == 0
+  said = capfd.readouterr().out
+  assert said.startswith("tiny on v6e-1: 1 chip (v6e:1x1)\n")
+  assert "mesh        1 chip (data: one device a slice)" in said
+  assert "params/embedding" in said and "opt_state" in said
+  plan, = json.loads(out.read_text())["plans"]
+  assert plan["fits"] and plan["chips"] == 1 and plan["collectives"] == {}
+  assert plan["study"]["steps"] == 20  # the config's
+  hours = plan["study"]["hours"]
+  assert plan["study"]["cost"] == [2 * h for h in hours]
+  assert "2 answers together, prompt and answer of 80 tokens" in said
+  decode = plan["decode"]
+  assert decode["fits"] and 0 < decode["params"] < decode["peak"]

@@ -1,0 +1,310 @@
+"""Nothing beside a request changes a bit of its answer."""
+
+import codecs
+import dataclasses
+import functools
+import random
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlit_jax import partitioning
+from mlit_jax.decoding import adapters as adapters_lib
+from mlit_jax.decoding.engine import Engine
+from mlit_jax.decoding.requests import Request
+from mlit_jax.models import decoder, kv_cache, lora
+from mlit_jax.models.config import DecoderConfig
+from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
+
+CONFIG = DecoderConfig(
+    vocab_size=40, num_layers=2, embed_dim=16, num_heads=4, num_kv_heads=2,
+    head_dim=6, mlp_dim=20, max_length=256,
+)
+ENDS = [38, 39]
+MESH = partitioning.make_mesh()
+
+
+@pytest.fixture(scope="module")
+def params(random_params):
+  return random_params(CONFIG, seed=1)
+
+
+@pytest.fixture(scope="module")
+def engine():
+  return Engine(CONFIG, MESH, end_ids=ENDS, num_slots=5)
+
+
+def some_requests(count, longest, seed=0, **more):
+  rng = np.random.default_rng(seed)
+  return [
+      Request(
+          f"{seed}-{i}", tuple(rng.integers(0, 37, size).tolist()),
+          int(rng.integers(1, 30)), **more,
+      )
+      for i, size in enumerate(rng.integers(1, longest, count).tolist())
+  ]
+
+
+def answers(engine, params, requests, **more):
+  found = {r.id: r for r in engine.generate(params, requests, **more)}
+  assert found.keys() == {r.id for r in requests}
+  return found
+
+
+def test_neither_order_nor_long_neighbours_change_a_bit(engine, params):
+  """Logprobs tell more than tokens: any bit would show."""
+  short = some_requests(14, 30, logprobs=True)
+  alone = answers(engine, params, short)
+  assert {r.finish_reason for r in alone.values()} == {"stop", "length"}
+  # With these the cache is four times as long, and slots are taken by others.
+  long = [
+      dataclasses.replace(r, tokens=tuple(range(30)) * 5, max_new_tokens=60)
+      for r in some_requests(3, 30, seed=1)
+  ]
+  mixed = short + long
+  random.Random(0).shuffle(mixed)
+  together = answers(engine, params, mixed)
+  assert {r.id: together[r.id] for r in short} == alone
+
+
+@pytest.mark.slow
+def test_the_number_of_slots_changes_no_token(engine, params):
+  warm = [
+      dataclasses.replace(r, temperature=1.0, top_k=9, seed=i)
+      for i, r in enumerate(some_requests(6, 30, seed=2))
+  ]
+  requests = some_requests(6, 60) + warm
+  few = answers(engine, params, requests)
+  for count in (1, 12):
+    other = Engine(CONFIG, MESH, end_ids=ENDS, num_slots=count)
+    found = answers(other, params, requests[::-1])
+    assert {i: r.tokens for i, r in found.items()} == {
+        i: r.tokens for i, r in few.items()
+    }
+
+
+def test_longer_caches_attend_to_the_same_bits():
+  rng = np.random.default_rng(0)
+  query = jnp.asarray(rng.standard_normal((3, 1, 4, 8)), jnp.float32)
+  keys, values = jnp.asarray(
+      rng.standard_normal((2, 3, 2, 512, 8)), jnp.float32
+  )
+  visible = jnp.asarray([[5], [64], [50]])
+  found = [
+      np.asarray(
+          jax.jit(kv_cache.attend_by_blocks, static_argnames="scale")(
+              query, keys[:, :, :size], values[:, :, :size],
+              positions=visible - 1, visible=visible, scale=0.5,
+          )
+      )
+      for size in (64, 96, 128, 192, 448, 512)
+  ]
+  for other in found[1:]:
+    np.testing.assert_array_equal(found[0], other)
+  # In double precision, by hand.
+  for b in range(3):
+    for n in range(4):
+      k, v = (
+          np.asarray(x, float)[b, n // 2, : visible[b, 0]]
+          for x in (keys, values)
+      )
+      weights = np.exp(0.5 * k @ np.asarray(query, float)[b, 0, n])
+      np.testing.assert_allclose(
+          found[0][b, 0, n], weights / weights.sum() @ v, rtol=2e-5, atol=1e-6
+      )
+
+
+def test_a_narrow_cache_is_close():
+  """Of int8, an error of half a step: 1/254 of a head's largest number."""
+  rng = np.random.default_rng(0)
+  key, value = jnp.asarray(rng.standard_normal((2, 3, 9, 2, 8)), jnp.float32)
+  query = jnp.asarray(rng.standard_normal((3, 1, 4, 8)), jnp.float32)
+  places = jnp.broadcast_to(jnp.arange(9), (3, 9))
+  found, sizes = {}, {}
+  for name in ("float32", "bfloat16", "int8"):
+    cache = kv_cache.write(
+        kv_cache.empty((3, 2, 64, 8), name), None, places, key, value
+    )
+    sizes[name] = cache.keys.nbytes
+    if name == "int8":
+      back = cache.values * cache.value_scales
+      step = np.abs(value).max(-1, keepdims=True) / 254
+      error = np.abs(np.swapaxes(back, 1, 2)[:, :9] - value)
+      assert (error <= 1.001 * step).all()
+    found[name] = kv_cache.attend(query, cache, places[:, -1:], scale=0.4)
+  assert sizes["float32"] == 4 * sizes["int8"] == 2 * sizes["bfloat16"]
+  np.testing.assert_allclose(found["int8"], found["float32"], atol=0.02)
+  np.testing.assert_allclose(found["bfloat16"], found["float32"], atol=0.02)
+  assert not np.array_equal(found["int8"], found["float32"])
+
+
+@pytest.mark.slow
+def test_int8_decodes_nearly_the_same(engine, params):
+  narrow = Engine(
+      CONFIG, MESH, end_ids=ENDS, num_slots=5, cache_dtype=jnp.int8
+  )
+  requests = some_requests(12, 30, logprobs=True)
+  exact, found = (answers(e, params, requests) for e in (engine, narrow))
+  same = [exact[i].tokens[:3] == found[i].tokens[:3] for i in exact]
+  assert sum(same) >= 9
+  for i in exact:
+    assert found[i].logprobs[0] == pytest.approx(exact[i].logprobs[0], abs=0.2)
+
+
+@pytest.fixture(scope="module")
+def adapters():
+  """Different ranks, scales and maps."""
+  hows = [
+      lora.LoraConfig(rank=2), lora.LoraConfig(r"mlp/(up|down)$", 3, 5.0),
+      lora.LoraConfig(r"attention/", 4, 2.0),
+  ]
+  found = {}
+  for i, how in enumerate(hows):
+    rng = np.random.default_rng(i)
+    make = functools.partial(lora.init, CONFIG, how, 0)
+    shapes = nn.meta.unbox(jax.eval_shape(make))
+    found[f"a{i}"] = jax.tree.map(
+        lambda x, rng=rng: rng.standard_normal(x.shape).astype("float32") / 3,
+        shapes,
+    ), how
+  return found
+
+
+def test_adapters_at_once_equal_merged_models(engine, params, adapters):
+  base = some_requests(3, 30)
+  requests = [
+      dataclasses.replace(r, id=f"{r.id} {name}", adapter=name)
+      for name in (None, *adapters) for r in base
+  ]
+  stray = dataclasses.replace(base[0], id="stray", adapter="a7")
+  random.Random(1).shuffle(requests)
+  found = answers(engine, params, [*requests, stray], adapters=adapters)
+  assert found.pop("stray").failure == (
+      "unknown adapter 'a7'; there are: a0, a1, a2"
+  )
+  texts = set()
+  for name in (None, *adapters):
+    merged = params if name is None else lora.merge(params, *adapters[name])
+    alone = answers(engine, merged, base)
+    for r in base:
+      assert found[f"{r.id} {name}"].tokens == alone[r.id].tokens
+    texts.add(tuple(alone[r.id].tokens for r in base))
+  assert len(texts) == 4
+
+
+def test_adapters_of_experts_join():
+  """Their b has an axis more before the rank."""
+  config = dataclasses.replace(CONFIG, num_experts=3, experts_per_token=2)
+  how = lora.LoraConfig(r"mlp/(gate|down)$|query$", 3, 6.0)
+  shapes = nn.meta.unbox(jax.eval_shape(lambda: lora.init(config, how, 0)))
+  tree = jax.tree.map(lambda x: np.ones(x.shape, "float32"), shapes)
+  numbers, joined = adapters_lib.join(config, {"one": (tree, how)})
+  assert numbers == {None: 0, "one": 1}
+  for ours, theirs in zip(
+      jax.tree.leaves(joined), jax.tree.leaves(tree), strict=True
+  ):
+    assert ours.shape == (2, 2, *theirs.shape[2:])
+    assert not ours[:, 0].any() and len(np.unique(ours[:, 1])) == 1
+  assert np.unique(joined["blocks"]["mlp"]["down"]["b"][:, 1]) == [how.scale]
+
+
+def test_logprobs_equal_the_model(engine, params):
+  """The full forward gives the same log-probabilities, by its log-softmax."""
+  plain = some_requests(3, 30, seed=5, logprobs=True)
+  found = answers(engine, params, plain)
+  for request in plain:
+    result = found[request.id]
+    assert len(result.logprobs) == result.num_tokens
+    text = jnp.asarray([request.tokens + result.tokens])
+    positions = jnp.arange(text.size)[None]
+    logits, _ = decoder.Decoder(CONFIG).apply(
+        {"params": jax.tree.map(jnp.asarray, params)}, text, positions
+    )
+    logprobs = jax.nn.log_softmax(logits[0], axis=-1)
+    first = len(request.tokens)
+    expected = [
+        logprobs[first + i - 1, token] for i, token in enumerate(result.tokens)
+    ]
+    np.testing.assert_allclose(
+        result.logprobs[: len(expected)], expected, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_a_result_can_be_followed_up(engine, params):
+  requests, asked = some_requests(4, 20, seed=6), []
+
+  def follow(result):
+    if "+" in result.id:
+      return None
+    asked.append(result.id)
+    return Request(f"{result.id}+", (*result.tokens, 3), 5)
+
+  found = {r.id: r for r in engine.generate(params, requests, follow=follow)}
+  assert sorted(found) == sorted([*asked, *(f"{i}+" for i in asked)])
+  direct = answers(
+      engine, params,
+      [Request(f"{i}+", (*found[i].tokens, 3), 5) for i in asked],
+  )
+  assert {i: found[i] for i in direct} == direct
+
+
+class OneByteEach:
+  """The n-th token is the n-th byte of this text, whichever token it is."""
+
+  letters = "אбé🙂中ה" * 9
+
+  def __init__(self):
+    self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+    self._bytes = iter(self.letters.encode())
+
+  def push(self, token):
+    return self._utf8.decode(bytes([next(self._bytes)]))
+
+  def flush(self):
+    return self._utf8.decode(b"", final=True)
+
+
+def test_stop_strings_end_answers_at_whole_characters(engine, params):
+  whole = answers(engine, params, some_requests(8, 20, seed=7))
+  reasons = set()
+  for stop, size in (("🙂中", 13), ("б", 4)):
+    requests = [
+        dataclasses.replace(r, stop=("zz", stop))
+        for r in some_requests(8, 20, seed=7)
+    ]
+    stopped = answers(engine, params, requests, text=OneByteEach)
+    for name, result in stopped.items():
+      tokens = whole[name].tokens
+      reasons.add((result.finish_reason, result.ended))
+      if len(tokens) >= size:
+        assert result.tokens == tokens[:size]
+        assert result.text == OneByteEach.letters.partition(stop)[0]
+        assert (result.finish_reason, result.ended) == ("stop", False)
+      else:
+        assert result.tokens == tokens
+        assert result.finish_reason == whole[name].finish_reason
+        shown = OneByteEach.letters.encode()[: len(tokens)]
+        assert result.text == shown.decode(errors="replace")
+  assert len(reasons) > 1
+
+
+def test_encoder_decoders_have_slots_too(random_params):
+  config = EncoderDecoderConfig(
+      "t5", vocab_size=40, embed_dim=16, num_heads=2, head_dim=8, mlp_dim=24,
+      num_encoder_layers=1, num_decoder_layers=2,
+  )
+  params = random_params(config, seed=2)
+  engine = Engine(config, MESH, end_ids=ENDS, num_slots=3)
+  short = some_requests(5, 30, logprobs=True)
+  alone = answers(engine, params, short)
+  long = [
+      dataclasses.replace(
+          short[0], id="long", tokens=tuple(range(37)) * 3, max_new_tokens=70
+      )
+  ]
+  mixed = (short + long)[::-1]
+  together = answers(engine, params, mixed)
+  assert {r.id: together[r.id] for r in short} == alone

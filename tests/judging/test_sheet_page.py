@@ -1,0 +1,253 @@
+"""The page to rate on: keyboard, reload, export, import, in Chromium."""
+
+import json
+import pathlib
+import shutil
+import time
+
+import pytest
+
+from mlit_jax import records
+from mlit_jax.judging import protocols, ratings, sheet_page, sheets
+
+webdriver = pytest.importorskip("selenium.webdriver")
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+pytestmark = pytest.mark.browser
+CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
+    " --disable-background-networking --disable-component-update"
+    " --disable-sync --window-size=1280,900"
+).split()
+HOSTILE = (
+    "<script>document.title = 'owned'</script>",
+    "</script><script>document.title = 'owned'</script><!-- <img src=x>",
+)
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory) -> pathlib.Path:
+  return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory, downloads):
+  for path in (CHROMIUM, DRIVER):
+    if not shutil.which(path):
+      pytest.skip(f"{path} is not there (Debian: chromium, chromium-driver)")
+  options = webdriver.ChromeOptions()
+  options.binary_location = CHROMIUM
+  profile = tmp_path_factory.mktemp("profile")
+  for flag in (*FLAGS, f"--user-data-dir={profile}"):
+    options.add_argument(flag)
+  options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+  options.add_experimental_option(
+      "prefs", {"download.default_directory": str(downloads)}
+  )
+  driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+  yield driver
+  driver.quit()
+
+
+def _responses(model, texts):
+  return [
+      records.Response(str(i), "he", model, text, "stop", 1)
+      for i, text in enumerate(texts)
+  ]
+
+
+@pytest.fixture
+def sheet(request):
+  """Ten pairs in Hebrew; some answers attack the page, one is in English.
+
+  Each test has its own, so that nothing is kept from the one before.
+  """
+  prompts = [
+      records.Instruction(str(i), "he", (records.Message("user", "מה? (1)"),))
+      for i in range(10)
+  ]
+  nothing = f"({request.node.name})"
+  a = ["בירת צרפת היא Paris.", *HOSTILE, "The capital.", *["כן"] * 5, nothing]
+  return sheets.make(
+      protocols.SIDE_BY_SIDE, prompts, [_responses("one", a)],
+      _responses("two", ["לא"] * 10),
+  )[0]
+
+
+@pytest.fixture
+def opened(browser, sheet, tmp_path_factory):
+  """The page; nothing in the console at the end."""
+  path = tmp_path_factory.mktemp("page") / "sheet.html"
+  path.write_text(sheet_page.render(sheet), encoding="utf-8")
+  browser.get(path.as_uri())
+  yield browser
+  assert browser.get_log("browser") == []
+
+
+def _one(browser, selector):
+  return browser.find_element(By.CSS_SELECTOR, selector)
+
+
+def _press(browser, *keys):
+  ActionChains(browser).send_keys(*keys).perform()
+
+
+def _reload(browser):
+  """Loads the page anew and waits for it."""
+  browser.execute_script("document.title = 'old'")
+  time.sleep(0.3)  # what is kept travels to another process
+  browser.refresh()
+  for _ in range(250):
+    if browser.title != "old":
+      return
+    time.sleep(0.02)
+
+
+def _says(browser, selector, text) -> bool:
+  """Whether the page says so, soon: files and keys take a moment."""
+  for _ in range(250):
+    if _one(browser, selector).text == text:
+      return True
+    time.sleep(0.02)
+  print(_one(browser, selector).text)
+  return False
+
+
+def _export(browser, downloads, sheet):
+  for old in downloads.iterdir():
+    old.unlink()
+  _one(browser, "#export").click()
+  for _ in range(200):
+    # Chromium makes the file before it fills it.
+    if found := [f for f in downloads.glob("*.json") if f.stat().st_size]:
+      return found[0]
+    time.sleep(0.02)
+  raise AssertionError("nothing was exported")
+
+
+def test_rate_reload_export_import(opened, sheet, downloads):
+  given = "1201201201"
+  assert _says(opened, "#progress", "0 of 10 rated")
+  _press(opened, *given[:4])
+  assert _says(opened, "#progress", "4 of 10 rated")
+  _reload(opened)
+  assert _says(opened, "#progress", "4 of 10 rated")
+  assert _says(opened, "#number", "Item 5 of 10")
+  _press(opened, *given[4:])
+  assert _says(opened, "#progress", "All 10 rated. Export them now.")
+  # In a field, keys are letters.
+  _one(opened, "#rater").click()
+  _press(opened, "anna 2", Keys.ESCAPE, Keys.ARROW_LEFT, Keys.ARROW_LEFT)
+  assert _says(opened, "#number", "Item 8 of 10")
+  _one(opened, "#comment").send_keys("שלום 2")
+  path = _export(opened, downloads, sheet)
+  assert path.name == f"he-anna_2-{sheet.name}.json"
+  rated = ratings.read(path)
+  assert rated.rater == "anna 2"
+  rows = {item: (rating, comment) for _, item, rating, comment in rated.rows}
+  assert [rows[e.name][0] for e in sheet.entries] == list(given)
+  assert rows[sheet.entries[7].name] == ("2", "שלום 2")
+  before = path.read_text()
+  # Another browser: nothing is kept there, and the file brings it back.
+  opened.execute_script("localStorage.clear()")
+  _reload(opened)
+  assert _says(opened, "#progress", "0 of 10 rated")
+  kept = downloads.parent / "kept.json"
+  kept.write_text(before)
+  _one(opened, "#import").send_keys(str(kept))
+  assert _says(opened, "#told", "Imported 10 items.")
+  assert _one(opened, "#progress").text.startswith("All 10 rated")
+  assert _export(opened, downloads, sheet).read_text() == before
+
+
+def test_a_rating_is_changed_and_taken_back(opened):
+  _press(opened, "1", Keys.ARROW_LEFT)
+  pressed = "#choices [aria-pressed='true']"
+  assert _one(opened, pressed).text == "1the first is better"
+  _press(opened, "2", Keys.ARROW_LEFT)
+  assert _one(opened, pressed).text == "2the second is better"
+  _press(opened, Keys.BACKSPACE, "7")
+  assert not opened.find_elements(By.CSS_SELECTOR, pressed)
+  assert _says(opened, "#progress", "0 of 10 rated")
+  # By mouse, too; and Enter finds what was left out.
+  _one(opened, "#next").click()
+  _one(opened, "#choices button").click()
+  assert _says(opened, "#number", "Item 3 of 10")
+  _press(opened, "0")
+  for _ in range(7):
+    _press(opened, Keys.ENTER)
+  assert _says(opened, "#number", "Item 1 of 10")
+
+
+def test_answers_are_text_and_run_as_their_letters_do(opened, sheet):
+  seen = {}
+  for _ in sheet.items:
+    for text in opened.find_elements(By.CSS_SELECTOR, "#answers .text"):
+      seen[text.text] = text.get_attribute("dir"), text.get_attribute("lang")
+    question = _one(opened, "#shown .text")
+    assert question.get_attribute("dir") == "rtl"
+    assert question.value_of_css_property("direction") == "rtl"
+    _press(opened, Keys.ARROW_RIGHT)
+  assert set(HOSTILE) < set(seen)
+  assert opened.title == "Hebrew: 10 items to rate"
+  assert seen["בירת צרפת היא Paris."] == ("rtl", "he")
+  assert seen["The capital."] == ("ltr", "he")
+  loaded = "return performance.getEntriesByType('resource').map(e => e.name)"
+  assert opened.execute_script(loaded) == []
+
+
+@pytest.mark.parametrize("text, told", [
+    ("no", "is no export of such a page."),
+    ("{}", "is no export of such a page."),
+    ("other sheet", "belongs to another sheet (x0)."),
+])
+def test_other_files_are_refused(opened, sheet, tmp_path, text, told):
+  if text == "other sheet":
+    text = json.dumps({"format": ratings.FORMAT, "sheet": "x0"})
+  path = tmp_path / "f.json"
+  path.write_text(text)
+  _press(opened, "1")
+  _one(opened, "#import").send_keys(str(path))
+  assert _says(opened, "#told", f"f.json {told}")
+  assert _says(opened, "#progress", "1 of 10 rated")
+
+
+def test_an_import_cannot_bring_what_the_sheet_has_not(opened, sheet, tmp_path):
+  path = tmp_path / "f.json"
+  name = sheet.entries[0].name
+  path.write_text(json.dumps({
+      "format": ratings.FORMAT, "sheet": sheet.name, "rater": "<b>x</b>",
+      "ratings": {
+          name: {"rating": "9", "comment": "<img src=x onerror=alert(1)>"},
+          "__proto__": {"rating": "1"}, "x-999": {"rating": "1"},
+          sheet.entries[1].name: None,
+      },
+  }))
+  _one(opened, "#import").send_keys(str(path))
+  assert _says(opened, "#told", "Imported 1 items.")
+  assert _says(opened, "#progress", "0 of 10 rated")
+  assert "onerror" in _one(opened, "#comment").get_property("value")
+
+
+@pytest.mark.parametrize("scheme, ground", [
+    ("light", "253, 252, 249"), ("dark", "23, 25, 28"),
+])
+def test_fits_a_narrow_screen_in_light_and_dark(opened, scheme, ground):
+  opened.execute_cdp_cmd(
+      "Emulation.setDeviceMetricsOverride",
+      {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": False},
+  )
+  feature = {"name": "prefers-color-scheme", "value": scheme}
+  opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+  try:
+    width = "return document.documentElement.scrollWidth"
+    assert opened.execute_script(width) <= 360
+    body = _one(opened, "body")
+    assert ground in body.value_of_css_property("background-color")
+  finally:
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -1,0 +1,77 @@
+"""A linear map's own gradient against the one that JAX derives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlit_jax.models.linear_map import linear_map
+
+SIZES = {"B": 3, "T": 5, "D": 4, "F": 7, "N": 2, "H": 6, "V": 9, "K": 3}
+
+
+def arrays(einsum, dtype="float32"):
+  rng = np.random.default_rng(0)
+  return [
+      jnp.asarray(rng.standard_normal([SIZES[a] for a in letters]), dtype)
+      for letters in einsum.replace("->", ",").split(",")
+  ]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "einsum",
+    ["BTD,DF->BTF", "BTF,FD->BTD", "BTD,DNH->BTNH", "BTNH,NHD->BTD",
+     "BTD,VD->BTV", "BTD,BDF->BTF"],
+)
+def test_values_and_gradients_are_the_einsum_s(einsum, dtype):
+  x, kernel, d_y = arrays(einsum, dtype)
+  expected, pull = jax.vjp(lambda *a: jnp.einsum(einsum, *a), x, kernel)
+  found, own = jax.vjp(lambda *a: linear_map(einsum, *a), x, kernel)
+  assert (found == expected).all()
+  for ours, theirs in zip(own(d_y), pull(d_y), strict=True):
+    assert ours.dtype == dtype
+    rounding = 1e-5 if dtype == "float32" else 2e-2
+    np.testing.assert_allclose(
+        np.float32(ours), np.float32(theirs), rtol=rounding, atol=rounding
+    )
+
+
+@pytest.mark.parametrize("trained", [0, 1])
+def test_only_what_the_wanted_gradient_needs_is_kept(trained):
+  operands = arrays("BTD,DF->BTF")[:2]
+
+  def call(one):
+    return linear_map(
+        "BTD,DF->BTF", *operands[:trained], one, *operands[trained + 1 :]
+    )
+
+  _, pull = jax.vjp(call, operands[trained])
+  kept = [x.shape for x in jax.tree.leaves(pull)]
+  assert kept == [operands[1 - trained].shape]
+
+
+def test_the_smaller_of_two_is_what_is_transposed():
+  """A [D, F] gradient of x [B T D] and of a wider d_y."""
+  narrow, kernel, wide = arrays("BTD,DF->BTF")
+  for einsum, x, weights, d_y in (
+      ("BTD,DF->BTF", narrow, kernel, wide),
+      ("BTF,FD->BTD", wide, kernel.T, narrow),
+  ):
+    pull = jax.vjp(lambda k, e=einsum, x=x: linear_map(e, x, k), weights)[1]
+    (dot,) = [
+        eqn for eqn in jax.make_jaxpr(pull)(d_y).jaxpr.eqns
+        if eqn.primitive.name == "dot_general"
+    ]
+    assert dot.invars[0].aval.shape == narrow.shape
+
+
+def test_what_nothing_depends_on_has_no_gradient():
+  x, kernel, _ = arrays("BTD,DF->BTF")
+
+  def loss(kernel):
+    return jnp.sum(x) + 0 * jax.lax.stop_gradient(
+        linear_map("BTD,DF->BTF", x, kernel)
+    ).sum()
+
+  assert not jax.grad(loss)(kernel).any()

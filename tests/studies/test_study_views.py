@@ -1,0 +1,104 @@
+"""Figures of the studies' pages that group what was measured."""
+
+import pytest
+
+from mlit_jax.studies.report import drawing, svg
+from mlit_jax.studies.report.views import alpaca, lucky52
+
+
+def _rate(value):
+  return {"value": value, "n": 60, "ci": [value - 5, value + 5]}
+
+
+def test_a_language_the_base_has_not_read_has_a_curve_with_a_break():
+  order = ["en", "zh", "et"]
+  systems = {"base": {"languages": {"et": _rate(50), "sw": _rate(40)}}}
+  for k in (1, 2, 3):
+    systems[f"first-{k:02d}"] = {
+        "languages": {"et": _rate(50 + k), "sw": _rate(40 + k)}
+    }
+  results = {
+      "order": {"languages": order},
+      "exposure": {"tuning only": ["et"], "neither": ["sw"]},
+      "tests": {"answers": {
+          "languages": ["et", "sw"],
+          "systems": systems,
+          "points": [
+              {"number": k, "added": order[k - 1], "system": f"first-{k:02d}"}
+              for k in (1, 2, 3)
+          ],
+      }},
+  }
+  et, sw = lucky52._unread(results, "answers")
+  assert [s.label for s in et.series] == ["not yet tuned on", "tuned on"]
+  assert [p.y for p in et.series[0].points] == [51, 52, None]
+  assert [p.y for p in et.series[1].points] == [None, None, 53]
+  assert "Model 3 is the first" in et.reading and et.level[0] == 50
+  assert [s.label for s in sw.series] == ["not yet tuned on"]
+  assert "No model is tuned on Swahili" in sw.reading
+
+
+def test_scores_stand_against_the_models_size_by_family():
+  def row(total, n=60):
+    return {
+        "sum": total, "score": total / 60, "ci": [total / 60 - 0.1, 3.0],
+        "n": n,
+    }
+
+  sizes = {"base": 700_000, "small": 300_000, "other": 1_100_000_000}
+  ratio = {"base": 2, "small": 1, "other": 3}
+  results = {
+      "judge": {"spec": "reference", "is_language_model": False},
+      "sizes": sizes,
+      "families": {"base": "llama", "small": "llama", "other": "bloom"},
+      "num_questions": 60,
+      "test_languages": {"seen": ["en"], "unseen": ["sw"]},
+      "budgets": {
+          base: {
+              "en": {"base": row(10 * k), "monolingual": row(60 * k)},
+              "sw": {"base": row(20 * k)},
+          }
+          for base, k in ratio.items()
+      },
+      "growth": {
+          "seen": {
+              base: {"base": row(6 * k), "monolingual": row(30 * k)}
+              for base, k in ratio.items()
+          },
+          "unseen": {base: {"base": row(3 * k)} for base, k in ratio.items()},
+      },
+  }
+  (section,) = alpaca._growth(results)
+  seen, table, unseen, _, english, swahili = section.items
+  for figure in (seen, english):
+    # Smallest first, whichever family is drawn first.
+    assert figure.categories == ["300,000", "700,000", "1.1B"]
+    assert "Judge: reference, not a language model." in figure.basis
+    assert "95% intervals" in figure.basis
+  assert {
+      s.label: [(p.x, p.y) for p in s.points] for s in english.series
+  } == {
+      "llama: untuned base": [("300,000", 10), ("700,000", 20)],
+      "bloom: untuned base": [("1.1B", 30)],
+      "llama: its own monolingual model": [("300,000", 60), ("700,000", 120)],
+      "bloom: its own monolingual model": [("1.1B", 180)],
+  }
+  assert [p.y for s in seen.series for p in s.points] == pytest.approx(
+      [0.1, 0.2, 0.3, 0.5, 1.0, 1.5]
+  )
+  assert [(label, [c.value for c in cells]) for label, cells in table.rows] == [
+      ("bloom: other", ["1,100,000,000", "0.30 [0.20, 3.00]",
+                        "1.50 [1.40, 3.00]"]),
+      ("llama: small", ["300,000", "0.10 [0.00, 3.00]", "0.50 [0.40, 3.00]"]),
+      ("llama: base", ["700,000", "0.20 [0.10, 3.00]", "1.00 [0.90, 3.00]"]),
+  ]
+  assert "Judge: reference" in table.basis and "n = 60" in table.basis
+  assert next(p.y for s in unseen.series for p in s.points) == 0.05
+  assert "No model was tuned on Swahili" in swahili.reading
+  # It is drawn, on the page and for print, with a line past what it lacks.
+  assert str(svg.draw(seen)).count('class="mark"') == 6
+  figure = drawing.figure(seen)
+  names = [t.get_text() for t in figure.axes[0].get_xticklabels()]
+  assert names == ["300,000", "700,000", "1.1B"]
+  one = {"base": 700_000}
+  assert alpaca._growth(results | {"sizes": one}) == []

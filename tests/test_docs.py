@@ -1,0 +1,89 @@
+"""The documentation: every page is listed, every package has its reference."""
+
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+import mlit_jax
+from mlit_jax import main
+from mlit_jax.commands import study
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = pathlib.Path(mlit_jax.__file__).parent
+# Not a part of the package but where it is installed.
+_NO_REFERENCE = {"__init__", "configs"}
+
+
+def test_every_page_is_listed():
+  listed = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text()))
+  there = {
+      path.relative_to(ROOT / "docs").as_posix()
+      for path in (ROOT / "docs").rglob("*.md")
+  }
+  assert listed == there
+
+
+def test_every_package_has_its_reference():
+  named = [
+      name
+      for path in (ROOT / "docs" / "reference").iterdir()
+      for name in re.findall(r"^::: mlit_jax\.(\w+)$", path.read_text(), re.M)
+  ]
+  there = {
+      path.stem for path in PACKAGE.iterdir()
+      if path.suffix == ".py" or (path / "__init__.py").exists()
+  }
+  assert sorted(named) == sorted(there - _NO_REFERENCE)
+
+
+def _commands():
+  """(file, line) of every `mlit` command that a reader might copy."""
+  for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    for block in re.findall(r"^```[a-z]*\n(.*?)^```$", text, re.M | re.S):
+      for line in block.splitlines():
+        # In a synopsis what may be left out stands in brackets.
+        if line.startswith("mlit ") and "[--" not in line:
+          yield path.name, line
+
+
+def test_every_command_that_is_shown_is_one():
+  found = list(_commands())
+  assert len(found) > 30
+  for name, line in found:
+    try:
+      args, rest = main.parser().parse_known_args(
+          shlex.split(line, comments=True)[1:]
+      )
+    except SystemExit:
+      pytest.fail(f"{name}: {line}")
+    assert all(
+        re.match(r"--(study|config)\.[\w.]+=", x) for x in rest
+    ), (name, line)
+    if args.command == "study" and ".py" not in args.name:
+      # One's own files are not here.
+      own = any(".sources." in x or ".base=" in x for x in rest)
+      study.load(args.name, () if own else rest)
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+  pytest.importorskip("mkdocs")
+  pytest.importorskip("mkdocstrings")
+  done = subprocess.run(
+      [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir",
+       str(tmp_path)],
+      cwd=ROOT, capture_output=True, text=True, check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  page = (tmp_path / "reference" / "judging.html").read_text()
+  assert "Reads question.jsonl." in page
+  # Nothing is loaded from elsewhere.
+  for path in tmp_path.rglob("*.html"):
+    text = path.read_text()
+    outside = r'<(?:script|link|img)[^>]*(?:src|href)="(?:https?:)?//'
+    assert not re.search(outside, text), path

@@ -1,0 +1,91 @@
+"""A run's directory: whose it is, and from what."""
+
+import json
+import re
+
+import pytest
+
+from mlit_jax.errors import UsageError
+from mlit_jax.training import workdir
+
+CONFIG = {"name": "x", "train.epochs": 3, "logging.every": 5, "data.x": None}
+
+
+def _open(path, config=CONFIG, data=None):
+  return workdir.Workdir(path, config, data or {"d": "h1"}, ("logging",))
+
+
+def test_says_what_the_run_is_and_from_what_it_comes(tmp_path):
+  with _open(tmp_path / "run") as opened:
+    assert opened.path == tmp_path / "run"
+  with _open(tmp_path / "run"):
+    pass
+  run = json.loads((tmp_path / "run" / "run.json").read_text())
+  assert run == {"config": CONFIG, "data": {"d": "h1"}}
+  starts = json.loads((tmp_path / "run" / "versions.json").read_text())
+  assert len(starts) == 2
+  import jax
+
+  assert starts[0]["jax"] == jax.__version__
+  assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", starts[0]["started"])
+
+
+def test_git_state_is_the_checkouts(tmp_path, monkeypatch):
+  import subprocess
+
+  def git(*arguments):
+    return subprocess.run(
+        ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", tmp_path,
+         *arguments],
+        check=True, capture_output=True, text=True,
+    ).stdout.strip()
+
+  package = tmp_path / "mlit_jax" / "__init__.py"
+  package.parent.mkdir()
+  package.write_text("")
+  monkeypatch.setattr(workdir.mlit_jax, "__file__", str(package))
+  assert "git" not in workdir.versions()
+  git("init", "-q")
+  git("add", ".")
+  git("commit", "-q", "-m", "x")
+  found = workdir.versions()
+  assert found["git"] == git("rev-parse", "HEAD") and not found["git_changed"]
+  package.write_text("1")
+  assert workdir.versions()["git_changed"]
+
+
+def test_another_run_is_refused_with_the_keys(tmp_path):
+  for _ in range(2):  # Before its first step a run may become another.
+    with _open(tmp_path, CONFIG | {"train.epochs": 9}):
+      pass
+    with _open(tmp_path):
+      pass
+  (tmp_path / "metrics.jsonl").write_text("")
+  with _open(tmp_path, CONFIG | {"logging.every": 9}):
+    pass  # What a run tells may change.
+  for config, data, said in (
+      (CONFIG | {"train.epochs": 4}, None, r"train.epochs=3 \(now 4\)"),
+      (CONFIG | {"new": 1}, None, r"new=None \(now 1\)"),
+      (CONFIG, {"d": "h2"}, "the data in d"),
+  ):
+    with pytest.raises(UsageError, match=said):
+      _open(tmp_path, config, data)
+  many = {f"k{i}": i for i in range(9)}
+  with pytest.raises(UsageError, match="and 5 more; choose another --workdir"):
+    _open(tmp_path, CONFIG | many)
+  run = json.loads((tmp_path / "run.json").read_text())
+  assert run["config"]["train.epochs"] == 3
+
+
+def test_what_is_no_place_for_a_run(tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(UsageError, match="not a directory"):
+    _open(tmp_path / "file")
+  with pytest.raises(UsageError, match="holds files but no run.json"):
+    _open(tmp_path)
+  used = tmp_path / "used"
+  with _open(used), pytest.raises(UsageError, match="another mlit is working"):
+    _open(used)
+  (used / "run.json").write_text("{")
+  with pytest.raises(UsageError, match="damaged"):
+    _open(used)
