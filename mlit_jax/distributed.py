@@ -86,8 +86,10 @@ def run(work: Callable[[], int]) -> int:
   try:
     status = work()
   except BaseException as e:
-    if _is_loss(e):
-      print(f"mlit: {_lost(host)} ({_line(e)})", file=sys.stderr, flush=True)
+    if loss := _loss(e):
+      print(
+          f"mlit: {_lost(host)} ({_line(loss)})", file=sys.stderr, flush=True
+      )
       os._exit(_FAILED)
     # The others must not be waited for: they wait for this one.
     atexit.register(_leave, e)
@@ -154,12 +156,26 @@ def _lost(host: Host | None) -> str:
   )
 
 
-def _is_loss(error: BaseException) -> bool:
-  ours = type(error).__module__.startswith("mlit_jax")
-  return (
-      isinstance(error, (RuntimeError, ValueError, OSError)) and not ours
-      and _LOST.search(str(error)) is not None
-  )
+def _loss(error: BaseException) -> BaseException | None:
+  """The error that tells of a lost host: this one, or what is behind it.
+
+  Behind one of ours is often another: a checkpoint under way when a host dies
+  cannot be finished, and says so.
+  """
+  import jax
+
+  found: BaseException | None = error
+  while found is not None:
+    ours = type(found).__module__.startswith("mlit_jax")
+    # Behind an error, only JAX's own: storage has words like Gloo's.
+    kinds = (RuntimeError, ValueError, OSError)
+    if found is not error:
+      kinds = jax.errors.JaxRuntimeError
+    if isinstance(found, kinds) and not ours and _LOST.search(str(found)):
+      return found
+    context = None if found.__suppress_context__ else found.__context__
+    found = found.__cause__ or context
+  return None
 
 
 def _line(error: BaseException) -> str:

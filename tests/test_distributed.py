@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pod_work
 import pytest
@@ -15,6 +16,7 @@ from jax.sharding import Mesh
 
 from mlit_jax import distributed, partitioning
 from mlit_jax.errors import UsageError
+from mlit_jax.training.checkpoint import CheckpointError
 
 POD = pathlib.Path(__file__).parents[1] / "launch" / "local_pod.sh"
 LOST = (
@@ -182,6 +184,33 @@ def test_the_environment_says_how_to_join(env, expected):
 def test_an_environment_that_makes_no_sense(env, message):
   with pytest.raises(UsageError, match=message):
     distributed._settings(env)
+
+
+GONE = "INTERNAL: Barrier failed because: Task 1 heartbeat timeout"
+
+
+@pytest.mark.parametrize("behind, is_loss", [
+    (jax.errors.JaxRuntimeError(GONE), True),
+    (jax.errors.JaxRuntimeError("INTERNAL: out of memory"), False),
+    # A store that does not answer is not a host that is gone.
+    (ValueError("UNAVAILABLE: Error writing gs://bucket/state"), False),
+])
+@pytest.mark.parametrize("way", ["cause", "context", "suppressed"])
+def test_a_lost_host_is_seen_behind_an_error_of_ours(behind, is_loss, way):
+  error = CheckpointError("no checkpoint could be written")
+  error.__context__ = behind
+  if way == "cause":
+    error.__cause__ = behind
+  error.__suppress_context__ = way != "context"
+  expected = behind if is_loss and way != "suppressed" else None
+  assert distributed._loss(error) is expected
+
+
+def test_a_lost_host_is_seen_in_the_error_itself():
+  for error in (ValueError("UNKNOWN: Gloo all-reduce failed"),
+                jax.errors.JaxRuntimeError(GONE)):
+    assert distributed._loss(error) is error
+  assert distributed._loss(CheckpointError(GONE)) is None
 
 
 def test_alone_the_work_is_done_right_here():

@@ -5,7 +5,8 @@
 Appends a line to WORKDIR/losses.jsonl for every step. KIND: full | adapters
 (two at once, with dropout) | tensor, sequence (hosts share their rows).
 DEATH = HOST:STEP: that host kills itself (-9) when the step is reported and
-the last checkpoint due by then is whole. DEATH = slow:STEP: nobody does, but
+the last checkpoint due by then has its name: the others still wait for it to
+finish that one. DEATH = slow:STEP: nobody does, but
 from that step on each takes two seconds, so that a signal still finds the run.
 """
 
@@ -91,7 +92,7 @@ def train(workdir, precision, kind="full", death=""):
     if host_to_die == str(index) and progress.step == int(last):
       # Written beside the steps, which are short here.
       while not (checkpoints / str(progress.step // EVERY * EVERY)).exists():
-        time.sleep(0.1)
+        time.sleep(0.001)
       (workdir / "death").touch()
       os.kill(os.getpid(), signal.SIGKILL)
 
