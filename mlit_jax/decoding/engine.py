@@ -142,7 +142,11 @@ class _Run:
       return program(*args, **options)
 
   def _queue(self, requests: Iterable[Request]) -> Iterator[Result]:
-    """Long prompts first: short ones then fill up the end."""
+    """Long prompts first: short ones then fill up the end.
+
+    Prompts of like length then lie beside each other, as attention on CPUs
+    likes it (models/cached_attention.py).
+    """
     fit = list(self._waiting)
     for request in requests:
       if reason := self._fault(request):

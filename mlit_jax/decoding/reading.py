@@ -11,7 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mlit_jax.models import decoder, encoder_decoder, kv_cache
+from mlit_jax.models import (
+    cached_attention,
+    decoder,
+    encoder_decoder,
+    kv_cache,
+)
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 
@@ -142,7 +147,7 @@ class EncoderDecoder:
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     seen = (positions < lengths[:, None]).astype(jnp.int32)
     cache = self._start(
-        variables, tokens, positions, seen, 2 * kv_cache.BLOCK
+        variables, tokens, positions, seen, 2 * cached_attention.BLOCK
     )
     cache = cache._replace(encoder_lengths=cache.encoder_lengths[None])
     first = jnp.zeros_like(lengths)

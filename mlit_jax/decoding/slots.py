@@ -220,9 +220,9 @@ class Programs:
     def step(carry):
       index, slots, tokens, logprobs = carry
       s = slots
-      logits, cache = self._reader.step(
-          own, s.token, s.position, s.cache
-      )
+      # An answer that has ended has nothing to read.
+      position = jnp.where(s.running, s.position, 0)
+      logits, cache = self._reader.step(own, s.token, position, s.cache)
       token, logprob = _choose(logits, s.choice, s.seen, s.count, extras)
       token = jnp.where(s.running, token, s.token)
       tokens = tokens.at[index].set(jnp.where(s.running, token, _NOTHING))

@@ -15,7 +15,8 @@ from mlit_jax import partitioning
 from mlit_jax.decoding import adapters as adapters_lib
 from mlit_jax.decoding.engine import Engine
 from mlit_jax.decoding.requests import Request
-from mlit_jax.models import decoder, kv_cache, lora
+from mlit_jax.models import cached_attention, decoder, kv_cache, lora
+from mlit_jax.models.attention_paths import Device
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 
@@ -86,34 +87,80 @@ def test_the_number_of_slots_changes_no_token(engine, params):
     }
 
 
-def test_longer_caches_attend_to_the_same_bits():
-  rng = np.random.default_rng(0)
-  query = jnp.asarray(rng.standard_normal((3, 1, 4, 8)), jnp.float32)
-  keys, values = jnp.asarray(
-      rng.standard_normal((2, 3, 2, 512, 8)), jnp.float32
+def cached(rng, rows, slots=512):
+  """(query, cache) of 4 heads, 2 of keys, 8 wide."""
+  query = jnp.asarray(rng.standard_normal((rows, 1, 4, 8)), jnp.float32)
+  numbers = rng.standard_normal((2, rows, 2, slots, 8))
+  return query, kv_cache.KVCache(*jnp.asarray(numbers, jnp.float32))
+
+
+@functools.partial(jax.jit, static_argnames="softcap")
+def attended(query, cache, visible, **how):
+  visible = jnp.asarray(visible)[:, None]
+  return cached_attention.attend(
+      query, cache, positions=visible - 1, visible=visible, scale=0.5, **how
   )
-  visible = jnp.asarray([[5], [64], [50]])
+
+
+def test_longer_caches_attend_to_the_same_bits():
+  query, cache = cached(np.random.default_rng(0), 3)
   found = [
-      np.asarray(
-          jax.jit(kv_cache.attend_by_blocks, static_argnames="scale")(
-              query, keys[:, :, :size], values[:, :, :size],
-              positions=visible - 1, visible=visible, scale=0.5,
-          )
+      attended(
+          query, jax.tree.map(lambda x, s=size: x[:, :, :s], cache),
+          [5, 64, 50],
       )
       for size in (64, 96, 128, 192, 448, 512)
   ]
   for other in found[1:]:
     np.testing.assert_array_equal(found[0], other)
-  # In double precision, by hand.
-  for b in range(3):
+
+
+def test_a_row_s_bits_depend_on_no_other_row():
+  """However many rows are read beside it, and wherever it is."""
+  rng = np.random.default_rng(0)
+  query, cache = cached(rng, 64)
+  lengths = rng.integers(1, 100, 64)
+  alone = attended(query, cache, lengths)
+  for long in ([63], [0], [0, 3], [0, 9], [20], [*range(64)]):
+    others = lengths.copy()
+    others[long] = rng.integers(400, 512, len(long))
+    found = attended(query, cache, others)
+    same = np.setdiff1d(np.arange(64), long)
+    np.testing.assert_array_equal(found[same], alone[same])
+  order = rng.permutation(64)
+  moved = jax.tree.map(lambda x: x[order], (query, cache))
+  np.testing.assert_array_equal(attended(*moved, lengths[order]), alone[order])
+
+
+@pytest.mark.parametrize("device", ["cpu", "tpu"])
+def test_attention_to_a_cache_by_hand(device, monkeypatch):
+  """In double precision, with a window, a cap and a bias."""
+  monkeypatch.setattr(
+      cached_attention, "current_device", lambda: Device(device)
+  )
+  rng = np.random.default_rng(0)
+  query, cache = cached(rng, 9)
+  lengths = rng.integers(1, 512, 9)
+  lengths[2] = 0
+
+  def bias(queries, keys):
+    distance = queries[:, :, None] - keys[:, None, :]
+    return 0.01 * jnp.arange(4.0)[:, None, None] * distance[:, None]
+
+  attend = jax.jit(functools.partial(
+      cached_attention.attend, scale=0.5, window=70, softcap=2.0, bias=bias
+  ))
+  visible = jnp.asarray(lengths)[:, None]
+  found = attend(query, cache, positions=visible - 1, visible=visible)
+  assert not found[2].any()
+  for b in set(range(9)) - {2}:
+    places = np.arange(max(0, lengths[b] - 70), lengths[b])
     for n in range(4):
-      k, v = (
-          np.asarray(x, float)[b, n // 2, : visible[b, 0]]
-          for x in (keys, values)
-      )
-      weights = np.exp(0.5 * k @ np.asarray(query, float)[b, 0, n])
+      k, v = (np.asarray(x, float)[b, n // 2, places] for x in cache[:2])
+      scores = 2 * np.tanh(0.25 * k @ np.asarray(query, float)[b, 0, n])
+      weights = np.exp(scores + 0.01 * n * (lengths[b] - 1 - places))
       np.testing.assert_allclose(
-          found[0][b, 0, n], weights / weights.sum() @ v, rtol=2e-5, atol=1e-6
+          found[b, 0, n], weights / weights.sum() @ v, rtol=2e-5, atol=1e-6
       )
 
 
