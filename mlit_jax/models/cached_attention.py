@@ -49,15 +49,7 @@ class KVCache(NamedTuple):
 
 
 class _Scores(NamedTuple):
-  """What makes scores of products, for any slots.
-
-  Attributes:
-    positions: of the queries.
-    visible: how many slots a query sees, from slot 0 on.
-    window: a query sees the `window` latest positions only.
-    softcap: c of c * tanh(x / c), or None.
-    bias: of queries' and keys' positions, added to the scores.
-  """
+  """What makes scores of products, for any slots; fields as of `attend`."""
 
   positions: Int[Array, "B T"]
   visible: Int[Array, "B T"]
@@ -101,7 +93,11 @@ def attend(
     query: N heads; heads n * G to n * G + G - 1 share key head n.
     cache: slot s holds position s; what is in slots that are not visible does
       not matter, unless it is no finite number.
-    positions, visible, window, softcap, bias: as of `_Scores`.
+    positions: of the queries, for window and bias.
+    visible: how many slots a query sees, from slot 0 on.
+    window: a query sees the `window` latest positions only.
+    softcap: c of c * tanh(x / c), or None.
+    bias: of queries' and keys' positions, added to the scores.
     scale: of the scores.
   """
   batch, length, _, width = query.shape
