@@ -62,6 +62,18 @@ def random_params(config):
   return nn.meta.unbox(jax.jit(lambda: decoder.init_params(config, 0))())
 
 
+def padded(batch, rows: int, width: int, device: str):
+  """Prompts at the end of their rows, and where they are, for transformers."""
+  import torch
+
+  tokens = torch.zeros(rows, width, dtype=torch.long, device=device)
+  mask = torch.zeros_like(tokens)
+  for row, r in enumerate(batch):
+    tokens[row, width - len(r.tokens) :] = torch.tensor(r.tokens)
+    mask[row, width - len(r.tokens) :] = 1
+  return tokens, mask
+
+
 def theirs(config, params, asked, rows: int):
   """Runs transformers over batches of prompts of like length."""
   import tempfile
@@ -82,11 +94,7 @@ def theirs(config, params, asked, rows: int):
     for start in range(0, len(order), rows):
       batch = order[start : start + rows]
       width = max(len(r.tokens) for r in batch)
-      tokens = torch.zeros(len(batch), width, dtype=torch.long)
-      mask = torch.zeros_like(tokens)
-      for row, r in enumerate(batch):
-        tokens[row, width - len(r.tokens) :] = torch.tensor(r.tokens)
-        mask[row, width - len(r.tokens) :] = 1
+      tokens, mask = padded(batch, len(batch), width, "cpu")
       with torch.inference_mode():
         model.generate(
             tokens, attention_mask=mask, do_sample=False,
@@ -321,11 +329,7 @@ def _static_transformers(config, asked) -> None:
     for start in range(0, len(order), rows):
       batch = order[start : start + rows]
       width = 64 * -(-max(len(r.tokens) for r in batch) // 64)
-      tokens = torch.zeros(rows, width, dtype=torch.long, device="cuda")
-      mask = torch.zeros_like(tokens)
-      for row, r in enumerate(batch):
-        tokens[row, width - len(r.tokens) :] = torch.tensor(r.tokens)
-        mask[row, width - len(r.tokens) :] = 1
+      tokens, mask = padded(batch, rows, width, "cuda")
       with torch.inference_mode():
         model.generate(
             tokens, attention_mask=mask, do_sample=False, max_new_tokens=NEW,

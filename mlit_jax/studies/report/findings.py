@@ -6,9 +6,9 @@ could not be measured are left out of the averages and counts.
 """
 
 import collections
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from mlit_jax.studies.report import results
 
@@ -18,8 +18,7 @@ _SMALL = 100_000_000
 _MANY_UNKNOWN = 25.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Remark:
+class Remark(NamedTuple):
   """A heading of a few words, and what it means."""
 
   title: str
