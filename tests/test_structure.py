@@ -92,6 +92,8 @@ def test_tensorflow_comes_in_through_two_modules_alone():
   }
   # The second reads TFDS datasets, and is imported for nothing else.
   assert importers == {"data/tasks", "data/sources/tfds_rows"}
+  # The first is for users of seqio: no command needs it.
+  assert not any("mlit_jax.data.tasks" in _imports(p) for _, p in _modules())
 
 
 @pytest.mark.parametrize("part", WITHOUT_JAX)

@@ -1,1 +1,1 @@
-"""Sources, recipes, seqio tasks, token files, batches."""
+"""Sources, recipes, token files, seqio tasks, batches."""

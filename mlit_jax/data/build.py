@@ -1,9 +1,8 @@
 """Builds token files: examples, tokenized once, shard by shard.
 
-Running text goes through a seqio task, conversations through chat.py. A shard
-is a contiguous part of the examples. Shards are tokenized one after the other
-here or in processes of their own; those that a killed build had finished are
-not done again.
+A shard is a contiguous part of the examples. Shards are tokenized one after the
+other here or in processes of their own; those that a killed build had finished
+are not done again. tasks.py makes seqio Tasks of what was built.
 """
 
 import collections
@@ -18,7 +17,7 @@ import pathlib
 import pickle
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
@@ -57,7 +56,8 @@ def build(
   """Tokenizes examples and writes them.
 
   Args:
-    name: of the seqio task; what seqio does not allow in it becomes `_`.
+    name: what was built is called; what seqio does not allow in a Task's
+      name becomes `_`.
     examples: rows with `id` and `lang`, and either `messages` (conversations)
       or the texts `inputs` and `targets`; where inputs is empty (running text)
       every token but the first is learnt. Read once.
@@ -84,8 +84,7 @@ def build(
   directory = pathlib.Path(directory)
   partial = directory / _PARTIAL
   work = functools.partial(
-      _build_shard, partial, re.sub(r"[^\w.]", "_", name) or "_", tokenizer,
-      form, shards, max_length, too_long,
+      _build_shard, partial, tokenizer, form, shards, max_length, too_long
   )
   fingerprint = hashlib.sha256(pickle.dumps((tokenizer, form))).hexdigest()
   pending = _write_examples(
@@ -211,7 +210,6 @@ def _examples(partial: pathlib.Path, shard: int) -> pathlib.Path:
 
 def _build_shard(
     partial: pathlib.Path,
-    task: str,
     tokenizer: Tokenizer,
     form: Form | None,
     shards: int,
@@ -222,13 +220,13 @@ def _build_shard(
   """Tokenizes one shard; its .json file, written last, says it is done."""
   with open(_examples(partial, shard), encoding="utf-8") as file:
     examples = [json.loads(line) for line in file]
-  name = task if shards == 1 else f"{task}.{shard}"
   path = partial / shard_name(shard, shards)
   counts = collections.defaultdict(collections.Counter)
   number, digest = 0, hashlib.sha256()
   writer = ArrayRecordWriter(str(path), "group_size:1")
   try:
-    for said, example in _tokenized(name, examples, tokenizer, form):
+    for row in examples:
+      said, example = _tokenized(row, tokenizer, form)
       if max_length and len(example.tokens) > max_length:
         if too_long == "fail":
           raise DataError(
@@ -265,32 +263,18 @@ def _build_shard(
 
 
 def _tokenized(
-    name: str,
-    examples: Sequence[Mapping],
-    tokenizer: Tokenizer,
-    form: Form | None,
-) -> Iterator[tuple[str, TokenExample]]:
-  """Yields (what is said, its tokens)."""
-  if not examples:
-    return
-  if "messages" in examples[0]:
-    for row in examples:
-      yield (
-          conversations.text(row), conversations.encode(row, tokenizer, form)
-      )
-    return
-  from mlit_jax.data import tasks  # TensorFlow
-
-  tasks.register(name, examples, tokenizer)
-  for source, row in zip(examples, tasks.tokenized(name), strict=True):
-    prompt, answer = row["inputs"], row["targets"]
-    start = [*tokenizer.begin_ids, *prompt]
-    tokens = np.concatenate([start, answer])
-    mask = np.zeros(len(tokens), np.uint8)
-    mask[max(len(start), 1) :] = 1  # nothing foretells a row's first token
-    yield source["inputs"] + source["targets"], TokenExample(
-        tokens.astype(np.int32), mask, source["id"], source["lang"]
-    )
+    row: Mapping, tokenizer: Tokenizer, form: Form | None
+) -> tuple[str, TokenExample]:
+  """What is said, and its tokens."""
+  if "messages" in row:
+    return conversations.text(row), conversations.encode(row, tokenizer, form)
+  start = [*tokenizer.begin_ids, *tokenizer.encode(row["inputs"])]
+  answer = [*tokenizer.encode(row["targets"]), tokenizer.eos_id]
+  tokens = np.array(start + answer, np.int32)
+  mask = np.zeros(len(tokens), np.uint8)
+  mask[max(len(start), 1) :] = 1  # nothing foretells a row's first token
+  said = row["inputs"] + row["targets"]
+  return said, TokenExample(tokens, mask, row["id"], row["lang"])
 
 
 def _summarise(made: Sequence[Mapping], tokenizer: Tokenizer) -> dict:

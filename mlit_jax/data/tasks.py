@@ -1,15 +1,15 @@
-"""seqio Tasks and Mixtures over manifests.
+"""seqio Tasks and Mixtures over what `mlit data build` made.
 
-A manifest is registered whole as one Task, in its order; as one Task per
+An exact mixture is registered whole as one Task, in its order; as one Task per
 language under a Mixture that draws every example exactly once; and under one
 that draws by rate, as seqio usually does. Importing this module imports
-TensorFlow; nothing at training, decoding or judging time does.
+TensorFlow; no command of `mlit` does that, but for reading a TFDS dataset.
 """
 
 import collections
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 from mlit_jax.data.native_stderr import silenced
 
@@ -25,9 +25,6 @@ import numpy as np
 
 from mlit_jax.data import token_file, tokenizers
 from mlit_jax.data.tokenizers import Tokenizer
-
-COLUMNS = ("id", "lang", "inputs", "targets")
-_ROWS_PER_CALL = 512
 
 
 class Vocabulary(seqio.Vocabulary):
@@ -94,44 +91,18 @@ def features(tokenizer: Tokenizer) -> dict[str, seqio.Feature]:
   }
 
 
-def register(
-    name: str, examples: Sequence[Mapping[str, str]], tokenizer: Tokenizer
+def register_built(
+    name: str, directory: str | os.PathLike, tokenizer: Tokenizer | None = None
 ) -> None:
-  """Registers examples as Task `name` and as two Mixtures.
+  """Registers what `mlit data build` made as a Task and as two Mixtures.
+
+      tasks.register_built("p1", "runs/data/p1")
+      seqio.get_mixture_or_task("p1")
 
   The Mixtures' Tasks are `name.<language>`, their rates the counts.
   `name.by_language` stops when all Tasks are empty, so that an epoch has every
   example once. `name.by_rate` draws with repeats and has no end: 40 of 4,640
   by rate are 40 ± 6. A name that is taken is registered anew.
-
-  Args:
-    name: letters, digits, `_`, `.`; seqio allows no `-`, so that the Task of
-      zh-Hant is `name.zh_Hant`.
-    examples: rows with the texts `id`, `lang`, `inputs` and `targets`.
-    tokenizer: tokenizes inputs and targets.
-  """
-  def columns(rows):
-    texts = {
-        key: tf.constant([example[key] for example in rows])
-        for key in COLUMNS
-    }
-    return tf.data.Dataset.from_tensor_slices(texts)
-
-  tokenize = [
-      functools.partial(_tokenize, tokenizer=tokenizer),
-      seqio.preprocessors.append_eos,
-  ]
-  langs = [example["lang"] for example in examples]
-  _register(name, examples, langs, columns, tokenize, tokenizer)
-
-
-def register_built(
-    name: str, directory: str | os.PathLike, tokenizer: Tokenizer | None = None
-) -> None:
-  """Registers what `mlit data build` made as `register` does.
-
-      tasks.register_built("p1", "runs/data/p1")
-      seqio.get_mixture_or_task("p1")
 
   `targets` is the last answer, `inputs` what stands before it. A conversation
   of several turns has the loss on each of them in `decoder_input_tokens`,
@@ -139,7 +110,8 @@ def register_built(
   `seqio.PassThroughFeatureConverter` hands on.
 
   Args:
-    name: as of `register`.
+    name: letters, digits, `_`, `.`; seqio allows no `-`, so that the Task of
+      zh-Hant is `name.zh_Hant`.
     directory: a built one.
     tokenizer: what it was built with; None: the one that lies there.
 
@@ -147,27 +119,63 @@ def register_built(
     DataError: the directory is not a built one, or damaged.
   """
   tokenizer = tokenizer or tokenizers.load(directory)
-  examples = list(token_file.TokenFile(directory))
-  begin = len(tokenizer.begin_ids)
+  groups = {name: list(token_file.TokenFile(directory))}
+  for example in groups[name]:
+    task = f"{name}.{example.lang}".replace("-", "_")
+    groups.setdefault(task, []).append(example)
+  for task, examples in groups.items():
+    _register(task, examples, tokenizer)
+  rates = [(task, len(group)) for task, group in groups.items() if task != name]
+  whole = functools.partial(
+      tf.data.Dataset.sample_from_datasets, stop_on_empty_dataset=False
+  )
+  for kind, options in (("by_language", {"sample_fn": whole}), ("by_rate", {})):
+    seqio.MixtureRegistry.remove(f"{name}.{kind}")
+    seqio.MixtureRegistry.add(f"{name}.{kind}", rates, **options)
 
-  def columns(rows):
-    made = collections.defaultdict(list)
-    for row in rows:
-      made["id"].append(row.id)
-      made["lang"].append(row.lang)
-      for key, value in _parts(row, begin).items():
-        made[key].append(value)
-    return tf.data.Dataset.from_tensor_slices({
-        key: tf.constant(values) if key in ("id", "lang") else _ragged(values)
-        for key, values in made.items()
-    })
 
-  langs = [example.lang for example in examples]
-  _register(name, examples, langs, columns, [], tokenizer)
+def _register(
+    name: str,
+    examples: Sequence[token_file.TokenExample],
+    tokenizer: Tokenizer,
+) -> None:
+  def source(split, shuffle_files=False, seed=None):
+    del split, shuffle_files, seed
+    return _dataset(examples, len(tokenizer.begin_ids))
+
+  seqio.TaskRegistry.remove(name)
+  seqio.TaskRegistry.add(
+      name,
+      source=seqio.FunctionDataSource(
+          source,
+          splits=["train"],
+          num_input_examples={"train": len(examples)},
+      ),
+      # Tokens come out of the source: seqio's own offline cache may stand in.
+      preprocessors=[seqio.CacheDatasetPlaceholder()],
+      output_features=features(tokenizer),
+      metric_fns=[],
+  )
+
+
+def _dataset(
+    examples: Sequence[token_file.TokenExample], begin: int
+) -> tf.data.Dataset:
+  """The columns of examples; `begin` is how many begin tokens these have."""
+  made = collections.defaultdict(list)
+  for example in examples:
+    made["id"].append(example.id)
+    made["lang"].append(example.lang)
+    for key, value in _parts(example, begin).items():
+      made[key].append(value)
+  return tf.data.Dataset.from_tensor_slices({
+      key: tf.constant(values) if key in ("id", "lang") else _ragged(values)
+      for key, values in made.items()
+  })
 
 
 def _parts(example: token_file.TokenExample, begin: int) -> dict:
-  """What converters take of an example; `begin` is how many begin tokens."""
+  """What converters take of an example."""
   tokens, mask = example.tokens, example.loss_mask
   (last,) = np.flatnonzero(np.diff(mask, prepend=0) == 1)[-1:]
   if last == 1 and not begin:  # a text: only its first token is not learnt
@@ -185,82 +193,4 @@ def _parts(example: token_file.TokenExample, begin: int) -> dict:
 def _ragged(rows: Sequence[np.ndarray]) -> tf.RaggedTensor:
   return tf.RaggedTensor.from_row_lengths(
       np.concatenate(rows).astype(np.int32), [len(row) for row in rows]
-  )
-
-
-def _register(
-    name: str,
-    examples: Sequence,
-    langs: Sequence[str],
-    columns: Callable,
-    preprocessors: Sequence[Callable],
-    tokenizer: Tokenizer,
-) -> None:
-  """The Task, those of languages, and their Mixtures."""
-  groups = collections.defaultdict(list)
-  for example, lang in zip(examples, langs, strict=True):
-    groups[f"{name}.{lang}".replace("-", "_")].append(example)
-  for task, group in [*groups.items(), (name, examples)]:
-    _register_task(task, group, columns, preprocessors, tokenizer)
-  rates = [(task, len(group)) for task, group in groups.items()]
-  whole = functools.partial(
-      tf.data.Dataset.sample_from_datasets, stop_on_empty_dataset=False
-  )
-  for kind, options in (("by_language", {"sample_fn": whole}), ("by_rate", {})):
-    seqio.MixtureRegistry.remove(f"{name}.{kind}")
-    seqio.MixtureRegistry.add(f"{name}.{kind}", rates, **options)
-
-
-def tokenized(name: str) -> Iterable[Mapping]:
-  """A registered task's examples in order: numpy ids, texts as bytes."""
-  task = seqio.TaskRegistry.get(name)
-  dataset = task.get_dataset(sequence_length=None, split="train", shuffle=False)
-  return dataset.as_numpy_iterator()
-
-
-def _tokenize(dataset, tokenizer: Tokenizer):
-  """seqio's `tokenize`, many rows at a time: one call into Python for all."""
-
-  def encode(texts):
-    rows = [tokenizer.encode(text.decode()) for text in texts.numpy()]
-    flat = [i for row in rows for i in row]
-    lengths = [len(row) for row in rows]
-    return tf.constant(flat, tf.int32), tf.constant(lengths, tf.int64)
-
-  def encode_batch(batch):
-    encoded = dict(batch)
-    for name in ("inputs", "targets"):
-      flat, lengths = tf.py_function(
-          encode, [batch[name]], (tf.int32, tf.int64)
-      )
-      flat.set_shape([None])
-      lengths.set_shape([None])
-      encoded[name] = tf.RaggedTensor.from_row_lengths(
-          flat, lengths, validate=False
-      )
-    return encoded
-
-  return dataset.batch(_ROWS_PER_CALL).map(encode_batch).unbatch()
-
-
-def _register_task(name, examples, columns, preprocessors, tokenizer):
-  def source(split, shuffle_files=False, seed=None):
-    del split, shuffle_files, seed
-    return columns(examples)
-
-  seqio.TaskRegistry.remove(name)
-  seqio.TaskRegistry.add(
-      name,
-      source=seqio.FunctionDataSource(
-          source,
-          splits=["train"],
-          num_input_examples={"train": len(examples)},
-      ),
-      preprocessors=[
-          *preprocessors,
-          # From here on seqio's own offline cache may stand in.
-          seqio.CacheDatasetPlaceholder(),
-      ],
-      output_features=features(tokenizer),
-      metric_fns=[],
   )

@@ -44,6 +44,23 @@ def _found(row):
   )
 
 
+def _rows(name):
+  task = seqio.TaskRegistry.get(name)
+  dataset = task.get_dataset(None, split="train", shuffle=False)
+  return list(dataset.as_numpy_iterator())
+
+
+@pytest.fixture
+def register(tmp_path):
+  """Builds examples and registers what was built."""
+
+  def make(name, examples, tokenizer):
+    build.build(name, examples, tokenizer, tmp_path, origin={})
+    tasks.register_built(name, tmp_path, tokenizer)
+
+  return make
+
+
 def test_the_vocabulary_has_our_ids(tokenizer):
   vocabulary = tasks.Vocabulary(tokenizer)
   assert isinstance(vocabulary, seqio.Vocabulary)
@@ -112,10 +129,10 @@ def test_every_tokenizer_is_a_vocabulary(kind, size, ids, kinds):
 
 
 @pytest.mark.parametrize("kind", ["bytes", "qwen", "gemma"])
-def test_a_task_of_any_tokenizer_goes_through_a_converter(kind, kinds):
+def test_any_tokenizer_s_task_goes_through_a_converter(kind, kinds, register):
   tokenizer = kinds[kind]
   examples = _examples({"he": 2})
-  tasks.register("tasks_kind", examples, tokenizer)
+  register("tasks_kind", examples, tokenizer)
   lengths = {"inputs": 64, "targets": 64}
   dataset = seqio.get_dataset(
       "tasks_kind", lengths, seqio.EncDecFeatureConverter(pack=False)
@@ -140,28 +157,27 @@ def test_the_features(tokenizer):
   assert features["inputs"].vocabulary.vocab_size == 2000
 
 
-def test_a_task_gives_the_rows_in_order_with_an_end(tokenizer):
-  # More than one call's worth of rows, and one without a prompt.
-  examples = _examples({"en": 700, "he": 3})
+def test_a_task_gives_the_rows_in_order_with_an_end(tokenizer, register):
+  examples = _examples({"en": 70, "he": 3})  # one of them without a prompt
   examples[5] |= {"inputs": ""}
-  tasks.register("tasks_order", examples, tokenizer)
-  found = [_found(row) for row in tasks.tokenized("tasks_order")]
+  register("tasks_order", examples, tokenizer)
+  found = [_found(row) for row in _rows("tasks_order")]
   assert found == [_expected(e, tokenizer) for e in examples]
 
 
-def test_the_order_does_not_change_on_a_second_reading(tokenizer):
-  tasks.register("tasks_again", _examples({"en": 20, "fi": 9}), tokenizer)
+def test_the_order_does_not_change_on_a_second_reading(tokenizer, register):
+  register("tasks_again", _examples({"en": 20, "fi": 9}), tokenizer)
   first, second = (
-      [_found(row) for row in tasks.tokenized("tasks_again")] for _ in range(2)
+      [_found(row) for row in _rows("tasks_again")] for _ in range(2)
   )
   assert first == second
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_a_mixture_gives_every_example_once(tokenizer, shuffle):
+def test_a_mixture_gives_every_example_once(tokenizer, shuffle, register):
   counts = {"en": 60, "he": 7, "zh-Hant": 1, "fi": 30}
   examples = _examples(counts)
-  tasks.register("tasks_mixture", examples, tokenizer)
+  register("tasks_mixture", examples, tokenizer)
   mixture = seqio.MixtureRegistry.get("tasks_mixture.by_language")
   assert {t.name for t in mixture.tasks} == {
       "tasks_mixture.en", "tasks_mixture.he", "tasks_mixture.fi",
@@ -182,27 +198,27 @@ def test_a_mixture_gives_every_example_once(tokenizer, shuffle):
   assert len({row[1] for row in found[:20]}) > 1
 
 
-def test_a_mixtures_rates_are_the_counts(tokenizer):
-  tasks.register("tasks_rates", _examples({"en": 40, "he": 10}), tokenizer)
+def test_a_mixtures_rates_are_the_counts(tokenizer, register):
+  register("tasks_rates", _examples({"en": 40, "he": 10}), tokenizer)
   mixture = seqio.MixtureRegistry.get("tasks_rates.by_language")
   rates = {task.name: mixture.get_rate(task) for task in mixture.tasks}
   assert rates == {"tasks_rates.en": 40, "tasks_rates.he": 10}
   assert mixture.num_input_examples("train") == 50
 
 
-def test_a_name_that_is_taken_is_registered_anew(tokenizer):
-  tasks.register("tasks_anew", _examples({"en": 9, "he": 9}), tokenizer)
+def test_a_name_that_is_taken_is_registered_anew(tokenizer, register):
+  register("tasks_anew", _examples({"en": 9, "he": 9}), tokenizer)
   second = _examples({"en": 2})
-  tasks.register("tasks_anew", second, tokenizer)
-  found = [_found(row) for row in tasks.tokenized("tasks_anew")]
+  register("tasks_anew", second, tokenizer)
+  found = [_found(row) for row in _rows("tasks_anew")]
   assert found == [_expected(e, tokenizer) for e in second]
   mixture = seqio.MixtureRegistry.get("tasks_anew.by_language")
   assert [task.name for task in mixture.tasks] == ["tasks_anew.en"]
 
 
-def test_a_mixture_by_rate_draws_with_repeats(tokenizer):
+def test_a_mixture_by_rate_draws_with_repeats(tokenizer, register):
   examples = _examples({"en": 300, "he": 3})
-  tasks.register("tasks_by_rate", examples, tokenizer)
+  register("tasks_by_rate", examples, tokenizer)
   mixture = seqio.get_mixture_or_task("tasks_by_rate.by_rate")
   rates = {task.name: mixture.get_rate(task) for task in mixture.tasks}
   assert rates == {"tasks_by_rate.en": 300, "tasks_by_rate.he": 3}
@@ -299,6 +315,6 @@ def test_running_text_has_no_inputs(tokenizer, tmp_path):
   rows = [{"id": "a", "lang": "en", "inputs": "", "targets": "A dog."}]
   build.build("text", rows, tokenizer, tmp_path, origin={})
   tasks.register_built("tasks_text", tmp_path, tokenizer)
-  (row,) = tasks.tokenized("tasks_text")
+  (row,) = _rows("tasks_text")
   assert row["inputs"].tolist() == []
   assert row["targets"].tolist() == [*tokenizer.encode("A dog."), 2]
