@@ -221,7 +221,8 @@ class Judgment:
     score = row.pop("score", None)
     if not _is_number(score) and score is not None:
       raise RecordError(f"'score' must be a number, not {score!r}")
-    _check_text("the row", json.dumps([row, earlier], ensure_ascii=False))
+    if row or earlier:
+      _check_text("the row", json.dumps([row, earlier], ensure_ascii=False))
     return cls(**fields, score=score, earlier=tuple(earlier), extra=row)
 
   def to_row(self) -> dict[str, Any]:
@@ -347,7 +348,9 @@ def _take(row: dict, *, optional: bool = False, **fields: type) -> dict:
 def _take_map(row: dict, name: str, kind: type) -> dict[str, dict]:
   """{name: the object} if the row has it, its values checked."""
   found = _take(row, optional=True, **{name: dict})
-  for value in found.get(name, {}).values():
+  if not found:
+    return {}
+  for value in found[name].values():
     if not (_is_number(value) if kind is float else isinstance(value, kind)):
       raise RecordError(
           f"{name!r} must hold {_KIND_NAMES[kind]}, not {value!r:.60}"

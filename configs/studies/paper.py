@@ -38,7 +38,6 @@ def common(
   # answer.
   config.judge = ""
   config.max_new_tokens = 512
-  config.decode_batch_size = 64
   config.dtype = "bfloat16"
   config.tune = _tuning(models[0], preset)
   return config

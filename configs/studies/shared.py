@@ -48,7 +48,7 @@ def common(languages: Sequence[str]) -> ml_collections.ConfigDict:
   # A paper's models: configs in configs/train/, which say their shapes.
   config.models = ()
   config.max_new_tokens = 32
-  config.decode_batch_size = 120
+  config.decode_batch_size = 64
   # Of weights that answer, and over which devices they are cut: data, fsdp,
   # tensor; -1 takes what is left.
   config.dtype = "float32"

@@ -188,7 +188,9 @@ def _at_once(
 ) -> Float[Array, "B K G T H"]:
   """All scores; sums over slots are made of sums over blocks.
 
-  These are put together as the leaves of a binary tree.
+  These are put together as the leaves of a binary tree. Not for CPUs, where XLA
+  rounds the exponentials of larger arrays otherwise, so that bits would change
+  with the cache's length (LOG.md).
   """
   keys, values = cache.numbers(query.dtype)
   slots, width = keys.shape[2:]
