@@ -1,10 +1,13 @@
 """How near a judging run comes to its provider's own time.
 
   python benchmarks/judge.py            three rounds of both protocols
+  python benchmarks/judge.py --rounds 1 --batches 313 --latency 250
+                                        20,032 judgments each
 
 The server of the tests answers every request after 250 ms (and after a second),
 64 at a time. The ideal is 250 ms times the number of requests / 64; what is
-printed is the wall time over it, of each round.
+printed is the wall time over it, of each round; in the first the client's parts
+are loaded and its connections opened.
 """
 
 import argparse
@@ -20,7 +23,7 @@ from mlit_jax import cache, records
 from mlit_jax.judging import gemini, judges, openai_chat, pacing, remote
 
 SERVER = pathlib.Path(__file__).parents[1] / "tests/judging/judge_server.py"
-CONCURRENCY, BATCHES = 64, 24
+CONCURRENCY = 64
 
 
 def requests(number: int) -> list[judges.Request]:
@@ -44,9 +47,9 @@ def requests(number: int) -> list[judges.Request]:
   return found
 
 
-def ratio(vendor, latency: float) -> float:
-  """Wall time of a run over the ideal one."""
-  number = CONCURRENCY * BATCHES
+def ratio(vendor, batches: int, latency: float) -> float:
+  """Wall time over the ideal one of `batches` times CONCURRENCY requests."""
+  number = CONCURRENCY * batches
   limits = pacing.Limits(concurrency=CONCURRENCY, timeout=10)
   with (
       tempfile.TemporaryDirectory() as folder,
@@ -58,13 +61,19 @@ def ratio(vendor, latency: float) -> float:
     took = time.monotonic() - began
     if any(r.failure for r in replies):
       raise RuntimeError("replies failed; the time says nothing")
-  return took / (BATCHES * latency)
+  return took / (batches * latency)
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--rounds", type=int, default=3)
-  rounds = parser.parse_args().rounds
+  parser.add_argument(
+      "--batches", type=int, default=24, help=f"of {CONCURRENCY} requests"
+  )
+  parser.add_argument(
+      "--latency", type=int, nargs="+", default=[250, 1000], help="in ms"
+  )
+  args = parser.parse_args()
   process = subprocess.Popen(
       [sys.executable, str(SERVER)], stdout=subprocess.PIPE, text=True
   )
@@ -76,15 +85,18 @@ def main() -> None:
     }
     print("| protocol | reply after | wall time over the ideal |")
     print("|---|---|---|")
-    for latency in (0.25, 1.0):
-      body = json.dumps({"latency": latency}).encode()
+    for latency in args.latency:
+      body = json.dumps({"latency": latency / 1000}).encode()
       urllib.request.urlopen(
           urllib.request.Request(url + "/control", data=body)
       ).close()
       for name, vendor in vendors.items():
-        found = [ratio(vendor, latency) for _ in range(rounds)]
-        said = ", ".join(f"{x:.2f}" for x in sorted(found))
-        print(f"| {name} | {1000 * latency:.0f} ms | {said} |", flush=True)
+        found = [
+            ratio(vendor, args.batches, latency / 1000)
+            for _ in range(args.rounds)
+        ]
+        said = ", ".join(f"{x:.2f}" for x in found)
+        print(f"| {name} | {latency} ms | {said} |", flush=True)
   finally:
     process.kill()
     process.wait()
