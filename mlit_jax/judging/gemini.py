@@ -141,10 +141,8 @@ class Gemini:
   @functools.cached_property
   def _made_config(self) -> Any:
     """The options as Google's client takes them."""
-    from google.genai import types
-
     try:
-      return types.GenerateContentConfig(**self._config)
+      return _options()(**self._config)
     except ValueError as e:
       words = " ".join(str(e).split())[:_MAX_WORDS]
       raise judges.JudgeError(f"Gemini's options: {words}") from None
@@ -169,6 +167,24 @@ class Gemini:
     if not isinstance(error.code, int) or error.code < 400:
       return pacing.Retry("a response that is not whole", paid=True)
     return pacing.Rejected(told)
+
+
+@functools.cache
+def _options() -> type:
+  """Google's type of options, quicker to say that it is no mapping.
+
+  For each name there is, the client asks `name in options` before it takes the
+  attribute; a pydantic model goes through all its fields to say no, which is an
+  eighth of a request's time.
+  """
+  from google.genai import types
+
+  class Options(types.GenerateContentConfig):
+
+    def __contains__(self, name: object) -> bool:
+      return False
+
+  return Options
 
 
 def _retry_after(error) -> float | None:
