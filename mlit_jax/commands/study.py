@@ -36,6 +36,11 @@ def add_arguments(parser) -> None:
       help="take over a workdir with another config; redo what that changes",
   )
   parser.add_argument(
+      "--take", nargs="+", action="extend", metavar="DIR", type=pathlib.Path,
+      help="first take over the steps that these workdirs have done, e.g. of"
+      " the slices that trained the study's models (docs/launch.md)",
+  )
+  parser.add_argument(
       "--jobs", type=int, metavar="N",
       help="steps done at once, each in a process (default: on CPU one per"
       " core, at most 4; else 1); results are the same to rounding, and to the"
@@ -61,7 +66,7 @@ def run(args) -> int:
   source, preset, config = load(args.name, args.overrides)
   if args.jobs is not None and args.jobs < 1:
     raise UsageError(f"--jobs {args.jobs}: give at least 1")
-  from mlit_jax.studies import expected, loading, runner
+  from mlit_jax.studies import expected, joining, loading, runner
   from mlit_jax.studies import study as study_lib
 
   # The graph's own module is light; JAX comes with the first step that trains.
@@ -90,6 +95,11 @@ def run(args) -> int:
   }
   with runner.Workdir(workdir, identity, update=args.update) as opened:
     runner.forget([step.name for step in again], opened)
+    if args.take:
+      taken = joining.take(graph, opened, args.take)
+      for other in args.take:
+        number = sum(owner == other for owner in taken.values())
+        print(f"steps taken from {other}: {number}", flush=True)
     cpu.keep_freed_memory()
     pool = None
     if not all(runner.status(graph, workdir).values()):

@@ -5,6 +5,7 @@ Heavy libraries are imported where they are used, as in steps.py.
 
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -234,8 +235,12 @@ def _export_adapter(directory, base, config, lora, params, number) -> None:
 
 def _link(directory: pathlib.Path, base: pathlib.Path) -> None:
   """Makes the base, where it lies, the model beside an adapter."""
+  target, place = base.resolve(), directory.resolve()
+  if any(target.is_relative_to(parent) for parent in place.parents[:2]):
+    # Another step's: a working directory may be moved as a whole.
+    target = os.path.relpath(target, place)
   (directory / MODEL).unlink(missing_ok=True)
-  (directory / MODEL).symlink_to(base.resolve(), target_is_directory=True)
+  (directory / MODEL).symlink_to(target, target_is_directory=True)
 
 
 def _num_parameters(params) -> int:
