@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import logging
 import time
 
@@ -381,6 +382,30 @@ def test_the_state_of_a_run_is_shown(server, store, make_requests):
       f"{n}/120 replies, 0 asked again, 0 failed" for n in (50, 100, 120)
   ]
   assert told[-1][1] == "0.0132"
+
+
+@pytest.mark.parametrize("secret", [None, "another key"])
+def test_garbage_is_not_looked_for_among_old_objects(
+    server, vendor, store, make_requests, secret
+):
+  """While replies come; and afterwards it is, also if none came."""
+  server.control(secret=secret)
+  entered, frozen = vendor.session, []
+
+  @contextlib.asynccontextmanager
+  async def session():
+    async with entered() as ask:
+      async def counted(request):
+        frozen.append(gc.get_freeze_count())
+        return await ask(request)
+      yield counted
+
+  vendor.session = session
+  before = gc.get_freeze_count()
+  with pytest.raises(judges.JudgeError) if secret else contextlib.nullcontext():
+    _judge(vendor, store).judge(make_requests(3))
+  assert min(frozen) > before + 10_000
+  assert gc.get_freeze_count() == before
 
 
 def test_what_another_run_stored_meanwhile_is_not_asked(

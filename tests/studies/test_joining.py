@@ -104,6 +104,13 @@ def test_what_is_under_way_is_not_taken(slices, tmp_path):
   assert _take(tmp_path / "all", *slices).keys() == {"a", "b"}
 
 
+def test_a_step_with_files_elsewhere_is_done_here(slices, tmp_path):
+  (slices[0] / "page").write_text("")
+  _run(slices[0])
+  assert runner.status(_graph(), slices[0])["z"]
+  assert _take(tmp_path / "all", slices[0]).keys() == {"a", "b", "c"}
+
+
 def test_a_step_made_from_something_else_is_an_error(slices, tmp_path):
   (slices[1] / "steps/a/out").write_text("a()!")
   with pytest.raises(UsageError, match=r"a/out .*slice-1.* step 'a' was done"):
