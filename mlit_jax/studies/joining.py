@@ -25,9 +25,9 @@ def take(
   hash and is not taken. What a step that is taken was made from (its data, a
   base that was pre-trained) must be the same here, byte for byte: models tuned
   from two bases, even if only their last bits differ, are not those of one
-  study. Steps with files outside their directories (results, the report) and
-  those with links that lead nowhere here (a base that was given) are left to be
-  done here.
+  study. Steps with files outside their directories (results, the report) are
+  left to be done here, and those with an absolute link that leads nowhere here
+  (to a base that was given).
 
   Args:
     steps: the graph, each step after those it needs.
@@ -57,7 +57,8 @@ def take(
     if owner is None or done_here[step.name] or step.leaves:
       continue
     for need in step.needs:
-      if done_there[owner][need] and owner != made_by.get(need):
+      here = done_here[need] or made_by.get(need, owner) != owner
+      if here and done_there[owner][need]:
         _check_same(workdir.path, owner, need)
     if _copy(owner, workdir.path, step.name):
       made_by[step.name] = owner
@@ -65,14 +66,15 @@ def take(
 
 
 def _copy(other: pathlib.Path, here: pathlib.Path, name: str) -> bool:
-  """A step's directory, all or nothing; whether its links lead somewhere."""
+  """A step's directory, all or nothing; False if a link out leads nowhere."""
   part = here / runner.STEPS / f".{name}.taken"
   shutil.rmtree(part, ignore_errors=True)
   shutil.copytree(
       other / runner.STEPS / name, part, symlinks=True,
       ignore=shutil.ignore_patterns(_CHECKPOINTS),
   )
-  if any(x.is_symlink() and not x.exists() for x in part.rglob("*")):
+  links = (x for x in part.rglob("*") if x.is_symlink())
+  if any(x.readlink().is_absolute() and not x.exists() for x in links):
     shutil.rmtree(part)
     return False
   target = here / runner.STEPS / name

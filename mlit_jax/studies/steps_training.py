@@ -135,7 +135,7 @@ def take(made: pathlib.Path, directory: pathlib.Path) -> None:
 
   with exchange.replacing(directory / ADAPTER) as temporary:
     shutil.copytree(made / ADAPTER, temporary, dirs_exist_ok=True)
-  _link(directory, made / MODEL)
+  _link(directory, made / os.readlink(made / MODEL))
   text = (made / SUMMARY).read_text(encoding="utf-8")
   records.write_json(directory / SUMMARY, json.loads(text))
 
@@ -234,11 +234,11 @@ def _export_adapter(directory, base, config, lora, params, number) -> None:
 
 
 def _link(directory: pathlib.Path, base: pathlib.Path) -> None:
-  """Makes the base, where it lies, the model beside an adapter."""
-  target, place = base.resolve(), directory.resolve()
-  if any(target.is_relative_to(parent) for parent in place.parents[:2]):
-    # Another step's: a working directory may be moved as a whole.
-    target = os.path.relpath(target, place)
+  """Makes the base, another step's, the model beside an adapter.
+
+  The link is relative: a working directory may be moved as a whole.
+  """
+  target = os.path.relpath(base, directory)
   (directory / MODEL).unlink(missing_ok=True)
   (directory / MODEL).symlink_to(target, target_is_directory=True)
 

@@ -135,6 +135,17 @@ def test_a_link_that_leads_nowhere_is_done_here(slices, tmp_path):
   assert sorted(p.name for p in (tmp_path / "all/steps").iterdir()) == [*"abcz"]
 
 
+def test_what_was_made_from_a_base_that_lies_elsewhere_is_taken(
+    slices, tmp_path
+):
+  """The base's own step is done here, with the base where it is here."""
+  (slices[0] / "steps/a/model").symlink_to("/nowhere/model")
+  assert _take(tmp_path / "all", slices[0]) == {"b": slices[0]}
+  assert _run(tmp_path / "all") == 3
+  assert _outputs(tmp_path / "all")["b"] == "b(a())"
+  assert (tmp_path / "all/steps/b/base/out").read_text() == "a()"
+
+
 def test_a_copy_that_was_cut_off_is_made_anew(slices, tmp_path, monkeypatch):
   def cut(source, target, **options):
     target.mkdir(parents=True)
