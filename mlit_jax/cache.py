@@ -14,6 +14,8 @@ any tool, and two files can be joined with `cat`. What holds:
 
 - When `put` returns, the record was written and synced (fsync): it outlives
   `kill -9` and a power cut. Threads that put at the same time share one sync.
+  `put_many` can leave the sync to a later `sync`: what it wrote outlives
+  `kill -9` from then on, and a power cut after the sync.
 - Several processes may use one file, each opening it itself. Each sees what
   the others have put, and the first reply under a key stays.
 - A record that was cut off at the end of the file (the process was killed
@@ -101,7 +103,7 @@ class Cache:
     self._process = os.getpid()
     self._index: dict[int, int] = {}
     self._end = 0  # everything before it has been read
-    self._waiting: list[dict[str, bytes]] = []
+    self._waiting: list[tuple[dict[str, bytes], bool]] = []
     self._lock = threading.RLock()
     self._waiting_lock = threading.Lock()
     try:
@@ -178,12 +180,19 @@ class Cache:
     self.put_many({name: value})
     return self.get(name)
 
-  def put_many(self, replies: Mapping[str, Any]) -> None:
+  def put_many(
+      self, replies: Mapping[str, Any], *, synced: bool = True
+  ) -> None:
     """Stores replies (key -> value) as `put` does, with one sync for all.
 
     Killed in the middle, it leaves whole records: some of them, in order.
+
+    Args:
+      replies: as of `put`.
+      synced: False leaves it to `sync` that they outlive a power cut.
     """
-    mine = {name: _record(name, value) for name, value in replies.items()}
+    records = {name: _record(name, value) for name, value in replies.items()}
+    mine = records, synced
     with self._waiting_lock:
       self._waiting.append(mine)
     with self._lock:
@@ -200,11 +209,22 @@ class Cache:
           self._waiting = others + self._waiting
         raise
 
-  def _write(self, batches: list[dict[str, bytes]]) -> None:
+  def sync(self) -> None:
+    """Returns once all that was written outlives a power cut.
+
+    Others can write meanwhile.
+
+    Raises:
+      OSError: the disk does not take it; what was written since the last sync
+        is checked when the store is opened again.
+    """
+    os.fsync(self._file)
+
+  def _write(self, batches: list[tuple[dict[str, bytes], bool]]) -> None:
     with self._exclusive():
       fresh = {}
-      for batch in batches:
-        for name, record in batch.items():
+      for records, _ in batches:
+        for name, record in records.items():
           if _short(name) not in self._index:
             fresh.setdefault(name, record)
       data = b"".join(fresh.values())
@@ -212,7 +232,8 @@ class Cache:
         written = 0
         while written < len(data):
           written += os.write(self._file, data[written:])
-        os.fsync(self._file)
+        if any(synced for _, synced in batches):
+          os.fsync(self._file)
       except OSError:
         os.ftruncate(self._file, self._end)
         raise

@@ -304,3 +304,18 @@ def test_memory_holds_places_not_replies(tmp_path):
   tracemalloc.stop()
   assert len(store) == num
   assert taken < 250 * num
+
+
+def test_what_is_written_without_a_sync_is_there(tmp_path, monkeypatch):
+  """For another process at once; `sync` is what waits for the disk."""
+  syncs = []
+  monkeypatch.setattr(os, "fsync", syncs.append)
+  store, other = cache.Cache(tmp_path / "c"), cache.Cache(tmp_path / "c")
+  before = len(syncs)
+  store.put_many({cache.key(n=1): 1}, synced=False)
+  assert len(syncs) == before
+  assert other.get(cache.key(n=1)) == 1
+  store.sync()
+  assert len(syncs) == before + 1
+  store.put_many({cache.key(n=2): 2})
+  assert len(syncs) == before + 2

@@ -1,7 +1,9 @@
 """Judges behind an API: every reply is kept, none is paid for twice.
 
-A reply is stored under the hash of everything that could change it before it
-counts. What is stored is never asked for again, whatever became of the run.
+A reply is stored under the hash of everything that could change it before
+another request takes its place. What is stored is never asked for again,
+whatever became of the run. The disk is told to keep it meanwhile (fsync): a
+power cut can cost the replies of the last moment, `kill -9` none.
 """
 
 import asyncio
@@ -190,7 +192,7 @@ class _Run:
     self._error: judges.JudgeError | None = None
     self._replied = self._in_vain = self._output = 0
     self._arrived: dict[str, tuple[dict, asyncio.Future]] = {}
-    self._arrival = asyncio.Event()
+    self._arrival, self._written = asyncio.Event(), asyncio.Event()
     self.budget = pacing.Budget(limits)
     self.budget.spent = spent
     self.failed: dict[str, judges.Reply] = {}
@@ -219,14 +221,20 @@ class _Run:
   async def _ask_all(self, ask, waiting, journal) -> None:
     questions = iter(waiting.items())
     workers = min(self._limits.concurrency, len(waiting))
-    async with asyncio.TaskGroup() as group:
-      writer = group.create_task(self._write())
-      async with asyncio.TaskGroup() as inner:
-        for worker in range(workers):
-          inner.create_task(
-              self._work(worker, ask, questions, len(waiting), journal)
-          )
-      writer.cancel()
+    try:
+      async with asyncio.TaskGroup() as group:
+        keepers = [
+            group.create_task(self._write()), group.create_task(self._sync())
+        ]
+        async with asyncio.TaskGroup() as inner:
+          for worker in range(workers):
+            inner.create_task(
+                self._work(worker, ask, questions, len(waiting), journal)
+            )
+        for keeper in keepers:
+          keeper.cancel()
+    finally:
+      self._store.sync()
 
   @contextlib.contextmanager
   def _journal_file(self) -> Iterator[Callable[[str, str], None]]:
@@ -318,7 +326,7 @@ class _Run:
     return judges.Reply(reason, "transport")
 
   async def _keep(self, key, reply, announced) -> None:
-    """Returns once the reply is stored."""
+    """Returns once the reply is written."""
     used = sum(reply.usage.values())
     if used:
       self._tokens_pace.correct(used - announced)
@@ -335,10 +343,18 @@ class _Run:
       self._arrival.clear()
       batch, self._arrived = self._arrived, {}
       rows = {key: value for key, (value, _) in batch.items()}
-      await asyncio.to_thread(self._store.put_many, rows)
+      await asyncio.to_thread(self._store.put_many, rows, synced=False)
+      self._written.set()
       for _, stored in batch.values():
         if not stored.done():
           stored.set_result(None)
+
+  async def _sync(self) -> None:
+    """Has the disk keep what is written, while requests go on."""
+    while True:
+      await self._written.wait()
+      self._written.clear()
+      await asyncio.to_thread(self._store.sync)
 
 
 @contextlib.contextmanager
