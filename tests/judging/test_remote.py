@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import dataclasses
-import errno
 import gc
 import logging
-import os
 import time
 
 import pytest
@@ -309,63 +307,6 @@ def test_it_runs_inside_an_event_loop(server, store, make_requests):
     return _judge(_vendor(server), store).judge(make_requests(2))
 
   assert len(asyncio.run(notebook())) == 2
-
-
-def test_a_full_disk_is_an_error_and_not_a_hang(
-    server, store, make_requests, monkeypatch
-):
-  def full(rows, synced):
-    raise OSError(28, "No space left on device")
-
-  monkeypatch.setattr(store, "put_many", full)
-  with pytest.raises(OSError, match="No space left"):
-    _judge(_vendor(server), store).judge(make_requests(50))
-  assert server.stats()["requests"] <= 32
-
-
-def test_a_slow_disk_keeps_nobody_waiting(
-    server, store, make_requests, monkeypatch
-):
-  """What is under way goes on meanwhile; at the end everything is synced."""
-  written, synced, fsync = [], [], os.fsync
-
-  def slow(file):
-    size = os.fstat(file).st_size
-    time.sleep(0.5)
-    fsync(file)
-    synced.append(size)
-
-  put_many = store.put_many
-
-  def put(rows, **how):
-    put_many(rows, **how)
-    written.append(os.fstat(store._file).st_size)
-
-  monkeypatch.setattr(os, "fsync", slow)
-  monkeypatch.setattr(store, "put_many", put)
-  began = time.monotonic()
-  _judge(_vendor(server), store, concurrency=1).judge(make_requests(40))
-  # Forty replies one after another would each wait for the disk.
-  assert time.monotonic() - began < 10
-  assert len(written) == 40 and len(synced) < 20
-  assert synced[-1] == written[-1] == store.path.stat().st_size
-
-
-@pytest.mark.parametrize("fails", [1, 10**9])
-def test_a_disk_that_keeps_nothing_is_an_error(
-    server, store, make_requests, monkeypatch, fails
-):
-  calls, fsync = [], os.fsync
-
-  def broken(file):
-    calls.append(file)
-    if len(calls) <= fails:
-      raise OSError(errno.EIO, "Input/output error")
-    fsync(file)
-
-  monkeypatch.setattr(os, "fsync", broken)
-  with pytest.raises(OSError, match="Input/output error"):
-    _judge(_vendor(server), store).judge(make_requests(200))
 
 
 def test_keys_show_nowhere(
