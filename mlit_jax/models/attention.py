@@ -10,10 +10,20 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from mlit_jax import partitioning
-from mlit_jax.models import attention_kernels, attention_paths, attention_xla
+from mlit_jax.models import (
+  attention_kernels,
+  attention_paths,
+  attention_rows,
+  attention_xla,
+)
 from mlit_jax.models.attention_xla import Bias, Rule, Tokens
 
-PATHS = (*attention_xla.PATHS, *attention_paths.KERNELS.values())
+_XLA = {
+    "plain": attention_xla.plain,
+    "blockwise": attention_xla.blockwise,
+    "rows": attention_rows.row_by_row,
+}
+PATHS = (*_XLA, *attention_paths.KERNELS.values())
 
 
 def attend(
@@ -80,7 +90,7 @@ def attend(
     path, _ = attention_paths.choose(case, device)
   elif path not in PATHS:
     raise ValueError(f"no attention path {path!r}; there are {PATHS}")
-  elif path not in attention_xla.PATHS and (
+  elif path not in _XLA and (
       reason := attention_paths.refusal(path, case, device)
   ):
     raise ValueError(f"attention path {path!r} cannot do this: {reason}")
@@ -99,7 +109,7 @@ def attend(
   batch, length, heads, head_dim = query.shape
   groups = heads // key.shape[2]
   grouped = query.reshape(batch, length, -1, groups, head_dim) * scale
-  run = attention_xla.PATHS[path]
+  run = _XLA[path]
   arrays = grouped, key, value, queries, keys, window
   if case.parts > 1:
     mixed = _on_each_part(run, arrays, bias, causal, softcap)

@@ -127,8 +127,8 @@ def choose(case: Case, device: Device) -> tuple[str, str]:
 
   A kernel wherever it can; else plain attention for a few queries (decoding),
   or where a head's scores are no more than one block of the blockwise path,
-  which would then do the same in more steps; else blockwise, on a CPU that has
-  all rows one row after another.
+  which would then do the same in more steps; else blockwise, or row by row on
+  a CPU that has all rows.
   """
   kernel = KERNELS.get(device.platform)
   if kernel is None:
@@ -245,8 +245,10 @@ path of packed training rows of 2,048 tokens in bfloat16:
   operations, exactly, with every feature, and once more in the backward pass.
   Memory is linear in the length in both. Blocks that no row of the batch sees
   are skipped.
-- **rows** is the blockwise path of one row after another, on CPUs: a block's
-  scores stay in the cache, and a row skips what it does not see itself.
+- **rows** is for CPUs: of one row after another, {block} queries of a head
+  (fewer where heads share keys) by all keys between the first and the last that
+  they may see, whose number is one of a few that are compiled. These scores
+  stay in the cache, and softmax needs no rescaling.
 - **plain** holds all scores. It is taken where a head's scores are no more than
   {block} × {block}, one block of the blockwise path, which would do the same
   in more steps; and for up to {few} queries against a cache, whose scores take

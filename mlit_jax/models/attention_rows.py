@@ -5,7 +5,8 @@ cache, and softmax needs no rescaling. How many keys these are is found when the
 program runs, from a few sizes that are compiled.
 
 Axes: B batch, T query length, S key length, N query heads, K key/value heads,
-G = N/K, H head dim; I blocks of t queries, J blocks of s keys, M keys of a size.
+G = N/K, H head dim; I blocks of t queries, J blocks of s keys, M keys that one
+block of queries gets.
 """
 
 import functools
@@ -289,7 +290,7 @@ def _backward(rule, residuals, d_mixed):
             rule, index, tokens, keys, first, window, trained, fixed
         )
         q, *others = xs
-        heads, _, _, width = q.shape
+        heads = q.shape[0]
 
         def head(xs):
           q, out, log_z, d_out, k, v, d_k, d_v, bias = xs

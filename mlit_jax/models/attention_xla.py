@@ -17,8 +17,9 @@ from mlit_jax.models import precision
 
 BLOCK = 256  # queries and keys of a block
 CONTEXT = "attention_context"  # what remat policies may save: models/remat.py
-_HIDDEN = -1e30  # score of a key that is not visible
-_LOWEST = -1e29  # least maximum of a row: exp(_HIDDEN - _LOWEST) is 0
+HIDDEN = -1e30  # score of a key that is not visible
+_NO_PLACE = -(1 << 30)  # before all positions; its negative is behind them
+LOWEST = -1e29  # least maximum of a row: exp(HIDDEN - LOWEST) is 0
 
 Bias = Callable[
     [Int[Array, "B T"], Int[Array, "B S"]], Float[Array, "#B N T S"]
@@ -89,7 +90,7 @@ def _scores(rule, products, queries, keys, window):
   seen = visible(queries, keys, rule.causal, window)
   if seen is None:
     return scores
-  return jnp.where(seen[:, None, None], scores, _HIDDEN)
+  return jnp.where(seen[:, None, None], scores, HIDDEN)
 
 
 def plain(
@@ -132,49 +133,37 @@ def blockwise(
   query, queries = jax.lax.optimization_barrier((query, queries))
   batch, length = query.shape[:2]
   t, s = min(BLOCK, length), min(BLOCK, key.shape[1])
-  if (length % t or key.shape[1] % s) and queries.segments is None:
-    # Padding must be told from a row's own tokens.
-    queries = queries._replace(segments=jnp.zeros_like(queries.positions))
-    keys = keys._replace(segments=jnp.zeros_like(keys.positions))
-  queries, keys = _blocked(queries, t, -1), _blocked(keys, s, -2)
-  bias, trained, fixed = _hoisted(rule.bias, queries, keys)
+  queries, keys = told_from_padding(
+      queries, keys, length % t or key.shape[1] % s
+  )
+  queries, keys = blocked(queries, t, -1), blocked(keys, s, -2)
+  bias, trained, fixed = hoisted(
+      rule.bias, queries.positions[0], keys.positions[0]
+  )
   mixed = _attend_blocks(
       (rule.causal, rule.softcap, bias),
-      _blocks(query, t), _blocks(key, s), _blocks(value, s), trained,
+      blocks(query, t), blocks(key, s), blocks(value, s), trained,
       (queries, keys, window, fixed,
-       _any_visible(queries, keys, rule.causal, window)),
+       any_visible(queries, keys, rule.causal, window)),
   )
   return jnp.moveaxis(mixed, 0, 1).reshape(batch, -1, *query.shape[2:])[
       :, :length
   ]
 
 
-def row_by_row(
-    query: Float[Array, "B T K G H"],
-    key: Float[Array, "B S K H"],
-    value: Float[Array, "B S K H"],
-    queries: Tokens,
-    keys: Tokens,
-    window: int | Int[Array, ""] | None,
-    rule: Rule,
-) -> Float[Array, "B T K G H"]:
-  """`blockwise` of one row after another.
-
-  A block's scores then stay in a CPU's cache, and each row skips the blocks
-  that it does not see.
-  """
-
-  def one(row):
-    query, key, value, queries, keys = jax.tree.map(lambda x: x[None], row)
-    return blockwise(query, key, value, queries, keys, window, rule)[0]
-
-  return jax.lax.map(one, (query, key, value, queries, keys))
+def told_from_padding(
+    queries: Tokens, keys: Tokens, padded: bool | int
+) -> tuple[Tokens, Tokens]:
+  """With segments, if blocks will be padded: a row's own tokens have 0."""
+  if not padded or queries.segments is not None:
+    return queries, keys
+  return tuple(
+      tokens._replace(segments=jnp.zeros_like(tokens.positions))
+      for tokens in (queries, keys)
+  )
 
 
-PATHS = {"plain": plain, "blockwise": blockwise, "rows": row_by_row}
-
-
-def _blocks(x, size, **pad):
+def blocks(x, size, **pad):
   """[B T ...] -> [I B size ...], the last block padded."""
   fill = [(0, 0)] * x.ndim
   fill[1] = (0, -x.shape[1] % size)
@@ -183,16 +172,22 @@ def _blocks(x, size, **pad):
   return jnp.moveaxis(x, 1, 0)
 
 
-def _blocked(tokens, size, padding_segment):
+def blocked(tokens: Tokens, size: int, padding_segment: int) -> Tokens:
+  """Blocks of tokens [I B size], the last one padded."""
   segments = tokens.segments
   if segments is not None:
-    segments = _blocks(segments, size, constant_values=padding_segment)
+    segments = blocks(segments, size, constant_values=padding_segment)
   # Positions go on as they end, to leave a block's range as it is.
-  return Tokens(_blocks(tokens.positions, size, mode="edge"), segments)
+  return Tokens(blocks(tokens.positions, size, mode="edge"), segments)
 
 
-def _hoisted(bias, queries, keys):
+def hoisted(bias: Bias | None, query_positions, key_positions):
   """A bias function with the arrays it closes over made arguments.
+
+  Args:
+    bias: the function.
+    query_positions, key_positions: of the shapes that it will get, [B T] and
+      [B S].
 
   Returns:
     A function (trained, fixed, query positions, key positions), the arrays of
@@ -200,7 +195,7 @@ def _hoisted(bias, queries, keys):
   """
   if bias is None:
     return None, [], []
-  jaxpr = jax.make_jaxpr(bias)(queries.positions[0], keys.positions[0])
+  jaxpr = jax.make_jaxpr(bias)(query_positions, key_positions)
   is_trained = [jnp.issubdtype(c.dtype, jnp.inexact) for c in jaxpr.consts]
   pairs = list(zip(jaxpr.consts, is_trained, strict=True))
   trained = [const for const, is_ in pairs if is_]
@@ -216,7 +211,7 @@ def _hoisted(bias, queries, keys):
   return evaluate, trained, fixed
 
 
-def _any_visible(queries, keys, causal, window):
+def any_visible(queries, keys, causal, window):
   """Which blocks must be visited [I J], judged by ranges alone."""
 
   def ranges(x, axis):
@@ -231,9 +226,26 @@ def _any_visible(queries, keys, causal, window):
     if window is not None:
       seen &= first - key_last < window
   if queries.segments is not None:
-    low, high = ranges(queries.segments, 1)
-    key_low, key_high = ranges(keys.segments, 0)
+    # Padding comes last, as it does in a row.
+    of_queries, of_keys = (
+        jnp.where(x.segments > 0, x.segments, -_NO_PLACE)
+        for x in (queries, keys)
+    )
+    low, high = ranges(of_queries, 1)
+    key_low, key_high = ranges(of_keys, 0)
     seen &= (high >= key_low) & (low <= key_high)
+    if causal:
+      # Where segments ascend, the keys after a block's last query are later
+      # than all of it, though not by their positions alone.
+      latest = jnp.max(
+          queries.positions, axis=-1, initial=_NO_PLACE,
+          where=of_queries == high[:, 0, :, None],
+      )[:, None]
+      earliest = jnp.min(
+          keys.positions, axis=-1, initial=-_NO_PLACE,
+          where=of_keys == key_low[0, ..., None],
+      )[None]
+      seen &= (key_low < high) | (earliest <= latest)
   shape = len(queries.positions), len(keys.positions), first.shape[-1]
   return jnp.any(jnp.broadcast_to(seen, shape), axis=-1)
 
@@ -285,7 +297,7 @@ def _attend_forward(rule, query, key, value, trained, rest):
     batch, t, k_heads, groups, head_dim = q.shape
     shape = batch, k_heads, groups, t
     start = (
-        jnp.full(shape, _LOWEST, wide),
+        jnp.full(shape, LOWEST, wide),
         jnp.zeros(shape, wide),
         jnp.zeros((*shape, head_dim), wide),
     )

@@ -11,12 +11,14 @@ import pytest
 from mlit_jax.models import (
     attention,
     attention_paths,
+    attention_rows,
     attention_xla,
     decoder,
 )
 from mlit_jax.models.config import DecoderConfig
 
 BATCH, HEADS, KV_HEADS, HEAD_DIM, BUCKETS = 2, 4, 2, 8, 6
+XLA = "plain", "blockwise", "rows"
 SCALE = 0.4
 
 
@@ -157,6 +159,7 @@ ALONE = ("bidirectional", "window", "soft cap", "bias", "packed")
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
   monkeypatch.setattr(attention_xla, "BLOCK", 8)
+  monkeypatch.setattr(attention_rows, "_FEWEST", 8)
 
 
 @functools.partial(jax.jit, static_argnames=("path", "causal", "softcap"))
@@ -189,7 +192,7 @@ def test_values_and_gradients_are_the_references(name):
 
   slope = (moved(1) - moved(-1)) / (2 * step)
   gradients = {}
-  for path in attention_xla.PATHS:
+  for path in XLA:
     mixed, gradient = with_gradient(
         arrays, *arguments(how), onto.astype("float32"), path=path, **fixed(how)
     )
@@ -214,19 +217,26 @@ def temporary_bytes(path, length, softcap):
   return step.lower(arrays).compile().memory_analysis().temp_size_in_bytes
 
 
-def test_memory_is_linear_in_length(monkeypatch):
+@pytest.mark.parametrize(
+    "path", ["blockwise", pytest.param("rows", marks=[pytest.mark.slow])]
+)
+def test_memory_is_linear_in_length(path, monkeypatch):
   """Forward and backward, with soft cap and bias."""
   monkeypatch.setattr(attention_xla, "BLOCK", 128)
-  short, long = (temporary_bytes("blockwise", n, 3.0) for n in (512, 2048))
+  monkeypatch.setattr(attention_rows, "_FEWEST", 32)
+  short, long = (temporary_bytes(path, n, 3.0) for n in (512, 2048))
   assert long < 4.5 * short
   whole = temporary_bytes("plain", 2048, 3.0)
   assert whole > 4 * BATCH * HEADS * 2048**2 > 4 * long
 
 
-@pytest.mark.parametrize("path", ["blockwise", "rows"])
+@pytest.mark.parametrize(
+    "path", ["blockwise", pytest.param("rows", marks=[pytest.mark.slow])]
+)
 def test_a_model_s_memory_is_linear_in_length(path, monkeypatch, random_params):
   """What layers share is computed before their scan: masks must not be."""
   monkeypatch.setattr(attention_xla, "BLOCK", 128)
+  monkeypatch.setattr(attention_rows, "_FEWEST", 32)
   config = DecoderConfig(
       vocab_size=16, num_layers=6, embed_dim=8, num_heads=4, num_kv_heads=4,
       head_dim=2, mlp_dim=8,
@@ -251,7 +261,7 @@ def test_bfloat16_stays_near_float32():
   wide = make(length)
   narrow = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), wide)
   exact = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), narrow)
-  for path in ("plain", "blockwise"):
+  for path in XLA:
     mixed = call(narrow, how, path)
     assert mixed.dtype == jnp.bfloat16
     np.testing.assert_allclose(
@@ -278,3 +288,45 @@ def test_contradictions_are_refused(changes, message):
         **changes,
     )
   assert message in str(error.value)
+
+
+def test_sizes_of_compiled_blocks():
+  """Every number of blocks fits one that is at most half as large again."""
+  assert attention_rows._sizes(1) == [1]
+  assert attention_rows._sizes(8) == [1, 2, 3, 4, 6, 8]
+  assert attention_rows._sizes(11) == [1, 2, 3, 4, 6, 8, 11]
+  for blocks in range(1, 130):
+    sizes = attention_rows._sizes(blocks)
+    assert sizes[-1] == blocks
+    for wanted in range(1, blocks + 1):
+      assert next(n for n in sizes if n >= wanted) <= 1.5 * wanted
+
+
+def test_a_block_of_queries_gets_all_keys_that_it_sees():
+  """And few others: a row of many sequences is not as dear as one of one."""
+  rng = np.random.default_rng(0)
+  for _ in range(20):
+    lengths = rng.integers(1, 40, 12)
+    segments = np.repeat(np.arange(1, 13), lengths)[:160]
+    segments = np.pad(segments, (0, 160 - len(segments)))
+    positions = np.concatenate([np.arange(n) for n in lengths])[:160]
+    positions = np.pad(positions, (0, 160 - len(positions)))
+    queries = attention_xla.Tokens(
+        jnp.asarray(positions.reshape(20, 8)),
+        jnp.asarray(segments.reshape(20, 8)),
+    )
+    rule = True, None, None, tuple(
+        8 * n for n in attention_rows._sizes(20)
+    )
+    first, which = attention_rows._ranges(rule, queries, queries, None)
+    sizes = np.asarray(rule[3])[which]
+    seen = np.asarray(attention_xla.visible(
+        attention_xla.Tokens(positions[None], segments[None]),
+        attention_xla.Tokens(positions[None], segments[None]), True, None,
+    ))[0]
+    for i in range(20):
+      keys = np.flatnonzero(seen[8 * i : 8 * (i + 1)].any(axis=0))
+      assert first[i] <= keys[0] and keys[-1] < first[i] + sizes[i]
+      assert 0 <= first[i] <= 160 - sizes[i]
+      if segments[8 * i] > 0:  # padding is one long sequence
+        assert sizes[i] <= 1.5 * (keys[-1] - keys[0] + 1 + 2 * 8)
