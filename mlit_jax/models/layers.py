@@ -4,6 +4,7 @@ Axes: B batch, T query length, S key length, N query heads, K key/value heads,
 H head dim, D embed, F mlp, V vocab.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -286,10 +287,13 @@ class MLP(nn.Module):
       return nn.with_logical_constraint(y, ("batch", "length", "mlp"))
 
     activation = ACTIVATIONS[c.activation]
-    if c.gated_mlp:
-      hidden = activation(into("gate")) * into("up")
-    else:
-      hidden = activation(into("up"))
+    maps = [into(name) for name in (("gate", "up") if c.gated_mlp else ("up",))]
+
+    def activated(first, *others):
+      return functools.reduce(jnp.multiply, others, activation(first))
+
+    # What is between is computed once more, backwards, rather than kept.
+    hidden = jax.checkpoint(activated, prevent_cse=False)(*maps)
     return linear(
         self, "down", "BTF,FD->BTD", hidden, sizes, axes, c.mlp_bias
     )
