@@ -154,7 +154,7 @@ def _score_parts(rule, index, tokens, keys, first, window, trained, fixed):
 
   Returns:
     A function that cuts the block's keys out of an array, the mask
-    [1 t M] (or None), and the bias of the heads [K G t M] (or None) as a
+    [1 t M] (or None), and the bias of the heads [N t M] (or None) as a
     function of the arrays it trains.
   """
   causal, _, biases, sizes = rule
