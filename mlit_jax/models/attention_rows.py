@@ -192,10 +192,18 @@ def _finished(softcap, products, seen, bias):
   return jnp.where(seen, by_group, attention_xla.HIDDEN).reshape(scores.shape)
 
 
-def _products(q, k):
+def _product(einsum, left, right):
+  """Of two matrices, in float32 at least.
+
+  They get an axis in front: remat's policy `dots` keeps products without one,
+  which are linear maps', and is not to keep scores.
+  """
+  pair, out = einsum.split("->")
+  a, b = pair.split(",")
   return jnp.einsum(
-      "TH,SH->TS", q, k, preferred_element_type=precision.wide(q.dtype)
-  )
+      f"B{a},B{b}->B{out}", left[None], right[None],
+      preferred_element_type=precision.wide(left.dtype),
+  )[0]
 
 
 def _grouped_bias(bias, heads):
@@ -225,7 +233,6 @@ def _keys_of_row(x):
 def _forward(rule, query, key, value, trained, rest):
   queries, keys, window, fixed = rest
   softcap = rule[1]
-  wide = precision.wide(query.dtype)
 
   def row(xs):
     query, key, value, queries, keys = xs
@@ -240,15 +247,13 @@ def _forward(rule, query, key, value, trained, rest):
 
         def head(xs):
           q, k, v, bias = xs
-          scores = _finished(softcap, _products(q, cut(k)), seen, bias)
+          products = _product("TH,SH->TS", q, cut(k))
+          scores = _finished(softcap, products, seen, bias)
           highest = jnp.maximum(jnp.max(scores, axis=-1), attention_xla.LOWEST)
           weights = jnp.exp(scores - highest[:, None])
           total = jnp.sum(weights, axis=-1)
           total = jnp.where(total > 0, total, 1)  # 0: sees no key
-          mixed = jnp.einsum(
-              "TS,SH->TH", weights.astype(v.dtype), cut(v),
-              preferred_element_type=wide,
-          )
+          mixed = _product("TS,SH->TH", weights.astype(v.dtype), cut(v))
           mixed = (mixed / total[:, None]).astype(v.dtype)
           return mixed, highest + jnp.log(total)
 
@@ -297,10 +302,10 @@ def _backward(rule, residuals, d_mixed):
           k, v = cut(k), cut(v)
           scores, pull = jax.vjp(
               lambda products, bias: _finished(softcap, products, seen, bias),
-              _products(q, k), bias,
+              _product("TH,SH->TS", q, k), bias,
           )
           weights = jnp.exp(scores - log_z[:, None])
-          d_weights = _products(d_out, v)
+          d_weights = _product("TH,SH->TS", d_out, v)
           # Sum over the keys of weight x its gradient (Dao et al. 2022,
           # appendix B).
           drift = jnp.sum(out.astype(wide) * d_out, axis=-1, keepdims=True)
@@ -309,18 +314,14 @@ def _backward(rule, residuals, d_mixed):
 
           def add(total, left, right):
             # The smaller one first, as in linear_map; so [H S].
-            more = jnp.einsum(
-                "TH,TS->HS", left, right, preferred_element_type=wide
-            )
+            more = _product("TH,TS->HS", left, right)
             return jax.lax.dynamic_update_slice_in_dim(
                 total, cut(total, 1) + more, first, 1
             )
 
           d_v = add(d_v, d_out, weights.astype(d_out.dtype))
           d_k = add(d_k, q, d_products)
-          d_q = jnp.einsum(
-              "TS,SH->TH", d_products, k, preferred_element_type=wide
-          )
+          d_q = _product("TS,SH->TH", d_products, k)
           return d_q.astype(q.dtype), d_k, d_v, d_bias
 
         def by_head(x):

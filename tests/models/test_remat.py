@@ -66,6 +66,9 @@ def params(shape):
     [
         ("blockwise", ("none", "full", "context", "dots")),
         pytest.param("plain", remat.NAMES, marks=pytest.mark.slow),
+        pytest.param(
+            "rows", ("none", "full", "context", "dots"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_gradients_equal_and_memory_in_order(path, policies):
