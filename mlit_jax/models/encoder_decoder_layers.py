@@ -23,7 +23,12 @@ from mlit_jax.models import remat as remat_lib
 from mlit_jax.models.attention import attend
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.kv_cache import KVCache
-from mlit_jax.models.layers import RMSNorm, kernel_init
+from mlit_jax.models.layers import (
+  ACTIVATIONS,
+  RMSNorm,
+  activated,
+  kernel_init,
+)
 from mlit_jax.models.linear_map import linear_map
 from mlit_jax.models.relative_bias import relative_bias
 
@@ -164,8 +169,8 @@ class MLP(nn.Module):
     inward = (c.embed_dim, c.mlp_dim), ("embed", "mlp")
     hidden = linear(x, "up", *inward)
     if c.gated_mlp:
-      gate = nn.gelu(linear(x, "gate", *inward), approximate=True)
-      hidden = gate * hidden
+      gate = linear(x, "gate", *inward)
+      hidden = activated(ACTIVATIONS["gelu_tanh"], gate, hidden)
     else:
       hidden = nn.relu(hidden)
     hidden = drop_out(self, hidden, draws)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from mlit_jax import partitioning
 from mlit_jax.models import precision
 from mlit_jax.models.config import DecoderConfig
-from mlit_jax.models.layers import ACTIVATIONS, kernel, linear
+from mlit_jax.models.layers import ACTIVATIONS, activated, kernel, linear
 from mlit_jax.models.low_rank import COLLECTION
 
 _INTO, _OUT = "BTD,EDF->BTEF", "BTEF,EFD->BTD"
@@ -64,7 +64,7 @@ class MixtureOfExperts(nn.Module):
     weights = jnp.sum(
         jax.nn.one_hot(chosen, c.num_experts) * best[..., None], axis=-2
     )
-    hidden = activation(into("gate")) * into("up")
+    hidden = activated(activation, into("gate"), into("up"))
     hidden = hidden * weights[..., None].astype(x.dtype)
     return linear(self, "down", _OUT, hidden, sizes, axes, stacked="E")
 
