@@ -12,10 +12,10 @@ PIP = $(VENV)/bin/pip --disable-pip-version-check install --quiet \
 # Programs are compiled once for all test runs, most of whose time it would take.
 PYTEST = JAX_PLATFORMS=cpu JAX_COMPILATION_CACHE_DIR=$(CURDIR)/build/jax \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.2 $(VENV)/bin/python -m pytest
-# Quick tests compile many small programs and run each once or twice: with less
-# of LLVM's optimisation they take two thirds of the time. Slow ones run as users do.
+# All but slow tests compile many small programs and run each once or twice: with
+# less of LLVM's optimisation they take two thirds of the time. Slow ones run as
+# users do.
 LESS = XLA_FLAGS=--xla_backend_optimization_level=1
-COVERAGE = --cov --cov-report=term
 # A process per core; what measures time has the machine to itself.
 SPREAD = --numprocesses auto --dist worksteal
 FILES := $(shell find mlit_jax configs tests launch colabs docs benchmarks *.md \
@@ -32,15 +32,17 @@ test: $(VENV)/.tests lint
 	rm -f $(VENV)/.quick
 	$(MAKE) $(VENV)/.quick
 
-# Quick tests that passed on these very files are not run a second time. Coverage
-# is theirs: measuring it takes a fifth of the time on Python 3.11.
+# Quick tests that passed on these very files are not run a second time. Slow ones
+# go uncovered: measuring takes a fifth of the time on Python 3.11.
 test-all: lint $(VENV)/.quick
+	$(LESS) $(PYTEST) -m "long and not slow" $(SPREAD) --cov --cov-report= \
+	  --cov-append
 	$(PYTEST) -m "slow and not alone" $(SPREAD)
 	$(PYTEST) -m alone
 	$(VENV)/bin/coverage report
 
 $(VENV)/.quick: $(VENV)/.tests $(FILES)
-	$(LESS) $(PYTEST) -m "not slow" $(SPREAD) $(COVERAGE)
+	$(LESS) $(PYTEST) -m "not slow and not long" $(SPREAD) --cov
 	touch $@
 
 # The same tests with the newest JAX, which needs Python 3.12 or newer.

@@ -74,6 +74,7 @@ def read(path):
   return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
+@pytest.mark.long
 def test_answers_are_those_of_the_command(
     model, directory, adapters, tmp_path
 ):

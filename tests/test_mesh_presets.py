@@ -18,6 +18,8 @@ from mlit_jax.mesh_presets import Case, choose
 from mlit_jax.models import decoder
 from mlit_jax.models.config import DecoderConfig
 
+pytestmark = pytest.mark.long
+
 GIB = 1 << 30
 LLAMA_7B = {
     "embed": frozenset({4096}), "heads": frozenset({32}),

@@ -19,6 +19,8 @@ from mlit_jax.models import decoder
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.training.step import Step, StepConfig
 
+pytestmark = pytest.mark.long
+
 CONFIG = on_eight_devices.CONFIG
 EIGHT = [f"device {i}" for i in range(8)]  # enough to be counted
 

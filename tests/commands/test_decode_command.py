@@ -89,6 +89,7 @@ def decode(model, prompts, out, *more):
   ])
 
 
+@pytest.mark.long
 def test_answers_in_the_order_of_the_prompts_with_a_summary(
     model, prompts, tmp_path, capsys
 ):
@@ -246,6 +247,7 @@ def read_whole(part):
   return [json.loads(line) for line in lines]
 
 
+@pytest.mark.long
 def test_adapters_answer_together_as_alone(model, adapters, prompts, tmp_path):
   out, named = tmp_path / "out.jsonl", []
   for i, place in enumerate(adapters):

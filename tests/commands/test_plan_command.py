@@ -58,6 +58,7 @@ def test_without_libtpu_the_extra_is_named():
   )
 
 
+@pytest.mark.long
 @pytest.mark.tpu_compile
 def test_a_plan_is_printed_and_written(tmp_path, capfd):
   pytest.importorskip("libtpu", reason="libtpu is not installed")

@@ -13,6 +13,8 @@ import token_directories
 
 from mlit_jax import main
 
+pytestmark = pytest.mark.long
+
 MODEL = {
     "vocab_size": token_directories.VOCAB_SIZE, "num_layers": 1,
     "embed_dim": 16, "num_heads": 2, "num_kv_heads": 2, "head_dim": 8,

@@ -258,6 +258,7 @@ def built(tokenizer, tmp_path_factory):
   return directory
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", ["tasks_built", "tasks_built.by_language", "tasks_built.by_rate"]
 )

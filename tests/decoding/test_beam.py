@@ -67,6 +67,7 @@ def check(result, tokens):
   assert set(tokens[result.num_tokens :]) <= {0}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "pair, beams, penalty",
     [("llama", 3, 1.0), ("llama", 4, -0.7), ("t5", 4, -0.7)],

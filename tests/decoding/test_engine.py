@@ -119,6 +119,7 @@ def test_greedy_equals_the_model_without_a_cache(engine, params, requests):
   assert len(seen) > 5  # not one and the same token
 
 
+@pytest.mark.long
 def test_an_answer_does_not_depend_on_its_neighbours(engine, params, requests):
   expected = answers(engine, params, requests)
   assert len({r.tokens for r in expected.values()}) > 6

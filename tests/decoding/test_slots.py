@@ -55,6 +55,7 @@ def answers(engine, params, requests, **more):
   return found
 
 
+@pytest.mark.long
 def test_neither_order_nor_long_neighbours_change_a_bit(engine, params):
   """Logprobs tell more than tokens: any bit would show."""
   short = some_requests(14, 30, logprobs=True)
@@ -164,6 +165,7 @@ def test_attention_to_a_cache_by_hand(device, monkeypatch):
       )
 
 
+@pytest.mark.long
 def test_a_narrow_cache_is_close():
   """Of int8, an error of half a step: 1/254 of a head's largest number."""
   rng = np.random.default_rng(0)
@@ -220,6 +222,7 @@ def adapters():
   return found
 
 
+@pytest.mark.long
 def test_adapters_at_once_equal_merged_models(engine, params, adapters):
   base = some_requests(3, 30)
   requests = [
@@ -258,6 +261,7 @@ def test_adapters_of_experts_join():
   assert np.unique(joined["blocks"]["mlp"]["down"]["b"][:, 1]) == [how.scale]
 
 
+@pytest.mark.long
 def test_logprobs_equal_the_model(engine, params):
   """The full forward gives the same log-probabilities, by its log-softmax."""
   plain = some_requests(3, 30, seed=5, logprobs=True)
@@ -338,6 +342,7 @@ def test_stop_strings_end_answers_at_whole_characters(engine, params):
   assert len(reasons) > 1
 
 
+@pytest.mark.long
 def test_encoder_decoders_have_slots_too(random_params):
   config = EncoderDecoderConfig(
       "t5", vocab_size=40, embed_dim=16, num_heads=2, head_dim=8, mlp_dim=24,

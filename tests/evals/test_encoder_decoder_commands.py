@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 huggingface = pytest.importorskip("lm_eval.models.huggingface")
 instance = pytest.importorskip("lm_eval.api.instance")
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.long]
 
 import small_tokenizers  # noqa: E402
 

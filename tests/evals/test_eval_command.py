@@ -11,7 +11,7 @@ from mlit_jax.evals import outcomes, tables
 pytest.importorskip("sacrebleu")
 transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.long]
 
 import small_tokenizers  # noqa: E402
 

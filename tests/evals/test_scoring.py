@@ -78,6 +78,7 @@ def _harness(directory, max_length=None):
   )
 
 
+@pytest.mark.long
 def test_equals_the_harness(directory):
   """Sums within 1e-4, the same greedy flags; so the same choices."""
   model = scoring.LanguageModel(directory, batch_size=4)
@@ -104,6 +105,7 @@ def test_equals_the_harness(directory):
   assert not all(greedy for _, greedy in theirs)
 
 
+@pytest.mark.long
 def test_a_greedy_continuation_is_known(directory):
   model = scoring.LanguageModel(directory, batch_size=2)
   network = transformers.AutoModelForCausalLM.from_pretrained(directory)
@@ -230,6 +232,7 @@ def _xwinograd():
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("task", "rows"),
     [("xcopa/default_et", _xcopa), ("xwinograd/xwinograd_en", _xwinograd)],
@@ -275,6 +278,7 @@ def test_the_harness_runs_its_tasks_on_our_model_as_on_its_own(
     assert a == pytest.approx(b, rel=1e-4)
 
 
+@pytest.mark.long
 def test_the_harness_generates_with_our_model(directory):
   from mlit_jax.evals import harness
 
@@ -294,6 +298,7 @@ def test_the_harness_generates_with_our_model(directory):
   )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
@@ -319,6 +324,7 @@ def test_the_harness_says_what_is_wrong_in_one_line(
   assert told in line
 
 
+@pytest.mark.long
 def test_a_large_batch_is_not_filled_up_for_a_few_pairs(
     directory, monkeypatch
 ):

@@ -55,6 +55,7 @@ FAMILIES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", FAMILIES)
 def test_scores_are_those_of_the_references_logits(family, tmp_path):
   kind, name, fields = FAMILIES[family]

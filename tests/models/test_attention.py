@@ -169,6 +169,7 @@ def with_gradient(arrays, how, bias, onto, **fixed):
   return mixed, pull(onto)[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     [
@@ -217,6 +218,7 @@ def temporary_bytes(path, length, softcap):
   return step.lower(arrays).compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "path", ["blockwise", pytest.param("rows", marks=[pytest.mark.slow])]
 )
@@ -230,6 +232,7 @@ def test_memory_is_linear_in_length(path, monkeypatch):
   assert whole > 4 * BATCH * HEADS * 2048**2 > 4 * long
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "path", ["blockwise", pytest.param("rows", marks=[pytest.mark.slow])]
 )
@@ -256,6 +259,7 @@ def test_a_model_s_memory_is_linear_in_length(path, monkeypatch, random_params):
   assert temporary(2048) < 5 * temporary(512)
 
 
+@pytest.mark.long
 def test_bfloat16_stays_near_float32():
   length, how = CASES["everything"]
   wide = make(length)

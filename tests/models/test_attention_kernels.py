@@ -29,6 +29,7 @@ def places(length):
   return jnp.broadcast_to(jnp.arange(length), (BATCH, length))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "length, key_length, packed, how",
     [
@@ -93,6 +94,7 @@ def tpus():
   return topologies.get_topology_desc("v5e:2x2", platform="tpu").devices
 
 
+@pytest.mark.long
 @pytest.mark.tpu_compile
 @pytest.mark.parametrize(
     "mesh, length, head_dim, how",

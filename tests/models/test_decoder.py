@@ -119,6 +119,7 @@ def test_logit_positions_equal_slices(apply, packed):
   np.testing.assert_allclose(some, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 def test_cached_prefill_and_steps_equal_the_full_forward(apply):
   """Two prompts of different lengths, padded, then token by token."""
   rng = np.random.default_rng(5)
@@ -163,6 +164,7 @@ def test_left_padded_prompts_fill_the_cache_as_alone(apply):
     np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_hidden_states_and_the_head_make_the_logits(apply, random_params):
   params = jax.tree.map(jnp.asarray, {"params": random_params(CONFIG)})
   model, tokens = decoder.Decoder(CONFIG), jnp.arange(9)[None]
@@ -255,6 +257,7 @@ def test_init_is_seeded():
   np.testing.assert_allclose(one.std(), 20**-0.5, rtol=0.1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("policy", ["full", "context"])
 def test_remat_saves_memory_and_changes_no_gradient(random_params, policy):
   config = DecoderConfig(50, 3, 32, 4, 2, 8, 64, 512)

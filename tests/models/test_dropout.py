@@ -115,12 +115,14 @@ def hidden(random_params):
   return run, without
 
 
+@pytest.mark.long
 def test_without_a_stream_or_a_rate_there_is_none(hidden):
   run, without = hidden
   np.testing.assert_array_equal(run({}), without())
   assert (run({dropout.STREAM: KEY}) != without()).any()
 
 
+@pytest.mark.long
 def test_rows_do_not_depend_on_their_neighbours(hidden):
   run, _ = hidden
   rngs = {dropout.STREAM: KEY}

@@ -45,6 +45,7 @@ def rows():
   return rng.integers(0, 31, (2, 9)), rng.integers(0, 31, (2, 7))
 
 
+@pytest.mark.long
 def test_prefill_and_steps_equal_the_full_forward(apply, rows):
   """Two prefixes of different lengths, padded, then token by token."""
   inputs, tokens = rows

@@ -25,6 +25,7 @@ def equal(directory, files):
     np.testing.assert_array_equal(found.read(name), files.read(name))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", parity.CASES)
 def test_what_comes_out_is_what_went_in(case, tmp_path):
   source = tmp_path / "theirs"

@@ -247,6 +247,7 @@ def ours(pair):
   return value, np.asarray(logits), gradients
 
 
+@pytest.mark.long
 def test_long_short_padded_and_packed_rows_give_their_logits(pair):
   _, logits, _ = ours(pair)
   model = pair.theirs()
@@ -321,6 +322,7 @@ def generate(model, prompt):
   return out.sequences[0, len(prompt) :].tolist(), logits.numpy()
 
 
+@pytest.mark.long
 def test_greedy_cached_decoding_equals_generate(pair):
   """Prompts of several lengths in one batch, padded before their start."""
   lengths = np.asarray([1, 6, 9])

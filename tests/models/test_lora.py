@@ -54,6 +54,7 @@ def pick(adapters, k):
   return jax.tree.map(lambda x: x[:, k : k + 1], adapters)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("config", [DENSE, EXPERTS], ids=["dense", "experts"])
 def test_several_at_once_equal_each_alone_and_merged(config, random_params):
   """Every map of the blocks, the experts' and the router's too."""
@@ -78,6 +79,7 @@ def test_several_at_once_equal_each_alone_and_merged(config, random_params):
   assert np.abs(one - other).max() > 0.1
 
 
+@pytest.mark.long
 def test_each_adapter_has_the_gradient_it_has_alone(random_params):
   params = random_params(DENSE)
   adapters = random_adapters(DENSE, EVERY_MAP, 3)
@@ -156,6 +158,7 @@ class One(nn.Module):
     return low_rank(self, "map", "BTD,DF->BTF", x)
 
 
+@pytest.mark.long
 def test_dropout_leaves_out_a_share_and_scales_the_rest():
   width, rate = 4000, 0.25
   adapter = {
@@ -173,6 +176,7 @@ def test_dropout_leaves_out_a_share_and_scales_the_rest():
   assert np.any(dropped != other)
 
 
+@pytest.mark.long
 def test_dropout_in_the_model_differs_by_layer_and_map(random_params):
   params = random_params(DENSE)
   adapters = random_adapters(DENSE, EVERY_MAP, 1)

@@ -47,6 +47,7 @@ def test_it_equals_a_loop_over_tokens_and_their_best_experts():
   assert used == {0, 1, 2, 3}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "length", [pytest.param(1, marks=pytest.mark.slow), 60]
 )

@@ -96,6 +96,7 @@ def linear_maps(model):
   ]
 
 
+@pytest.mark.long
 def test_ours_gives_its_logits_in_peft_and_comes_back(pair, tmp_path):
   adapters = random_adapters(pair.config, EVERY_MAP)
   ours_to_peft.save_adapter(

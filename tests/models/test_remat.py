@@ -61,6 +61,7 @@ def params(shape):
   )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "path, policies",
     [
@@ -96,6 +97,7 @@ def test_gradients_equal_and_memory_in_order(path, policies):
   assert 0.5 * outputs < kept < 1.5 * outputs
 
 
+@pytest.mark.long
 @pytest.mark.tpu_compile
 def test_context_spares_the_kernel_a_second_run():
   """And "offload" keeps it on the host."""

@@ -206,6 +206,7 @@ def test_long_rows_give_their_logits(pair):
   assert difference(pair.ours(inputs, tokens), theirs) < 1e-4
 
 
+@pytest.mark.long
 def test_gradients_equal_theirs(pair, tmp_path):
   inputs, tokens = rows((2, 33), seed=6), rows((2, 26), seed=7)
   targets, weights = jnp.asarray(tokens[:, 1:]), np.ones((2, 25), np.float32)

@@ -91,6 +91,7 @@ def test_leaves_what_it_promises(undisturbed):
   assert "not a language model" in (undisturbed / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_killed_twice_it_ends_with_the_same_bytes(undisturbed, tmp_path):
   workdir = tmp_path / "run"
   steps = workdir / "steps"
@@ -150,6 +151,7 @@ def test_another_seed_differs(undisturbed, tmp_path):
   )
 
 
+@pytest.mark.long
 def test_a_changed_config_is_refused_and_update_redoes_only_what_it_changes(
     undisturbed,
 ):
@@ -170,6 +172,7 @@ def test_a_changed_config_is_refused_and_update_redoes_only_what_it_changes(
   assert decoded.stat().st_mtime_ns != before[1]
 
 
+@pytest.mark.long
 def test_a_given_base_and_rows_of_ones_own(undisturbed, tmp_path):
   """From a model directory and JSONL files to a page."""
   from mlit_jax.data import sources

@@ -73,6 +73,7 @@ def _study(make_study, change=None, **options):
   return reading.read(make_study(change, **options))
 
 
+@pytest.mark.long
 def test_files_are_written_and_nothing_is_left_over(make_study):
   directory = make_study()
   assert page.write_report(directory) == directory / "report.html"

@@ -115,6 +115,7 @@ def test_ratings_are_asked_once():
   assert cost["data-sampled"].examples == config.num_examples
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name, training_runs", [
     # lucky52: a base and ten models; xllama: tests/studies/test_xllama.py.
     ("lucky52", 11), ("xllama", 39),

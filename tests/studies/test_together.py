@@ -15,6 +15,8 @@ from mlit_jax.studies import assignment, loading, plan, runner, together
 from mlit_jax.studies import study as study_lib
 from mlit_jax.studies.progress import Progress
 
+pytestmark = pytest.mark.long
+
 RUNS = ("mono-en", "mono-es", "mono-bn", "partition")
 
 

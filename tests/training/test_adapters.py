@@ -137,6 +137,7 @@ def test_three_at_once_are_three_runs(data, start):
   ]
 
 
+@pytest.mark.long
 def test_the_best_and_an_early_stop_are_each_adapter_s_own(start, data):
   """One gets better all the time, the other for three steps only."""
   params, adapters = start
@@ -182,6 +183,7 @@ def test_the_best_and_an_early_stop_are_each_adapter_s_own(start, data):
     )
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_with_its_best(one, start, data, tmp_path):
   params, adapters = start
   adapters = jax.tree.map(lambda x: x[:, :1], unboxed(adapters))

@@ -54,6 +54,7 @@ def assert_equal(one, other):
   jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.long
 def test_it_learns_a_small_set_by_heart(step, start):
   _, loss, seen = run(step, start, 120)
   # At first it knows nothing of 23 tokens; every sequence is random, so it can
@@ -165,6 +166,7 @@ def test_a_finished_run_gives_its_result_again(step, start, tmp_path):
   assert same == loss and seen == []
 
 
+@pytest.mark.long
 def test_killed_twice_it_ends_as_if_undisturbed(step, start, tmp_path):
   """kill -9 while a checkpoint is being written, and between two of them."""
   checkpoints, pickled = tmp_path / "checkpoints", tmp_path / "start"

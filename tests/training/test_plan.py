@@ -47,6 +47,7 @@ def full(slices):
   return plan.make(RUN, slices)
 
 
+@pytest.mark.long
 def test_memory_by_hand(full):
   memory = full.memory
   # float32, a quarter on each chip; Adam's two moments, and a counter.
@@ -61,6 +62,7 @@ def test_memory_by_hand(full):
   assert memory.state < memory.peak < memory.state + memory.temporary + 2**27
 
 
+@pytest.mark.long
 def test_rows_that_are_cut_take_less_memory(slices):
   """Of four rows, one a chip, or one after the other on all chips."""
   run = dataclasses.replace(
@@ -81,6 +83,7 @@ def test_rows_that_are_cut_take_less_memory(slices):
   assert parts.memory.temporary < 0.6 * whole.memory.temporary
 
 
+@pytest.mark.long
 def test_splash_on_rows_that_are_cut(slices):
   run = dataclasses.replace(
       RUN, data=DataConfig(row_length=2048), mesh=MeshConfig(sequence=4),
@@ -115,6 +118,7 @@ def test_times_are_bounds(full):
   assert times.links == pytest.approx(sent / 100e9)
 
 
+@pytest.mark.long
 def test_adapters_and_their_optimizer_are_there(slices):
   run = dataclasses.replace(
       RUN, lora=LoraConfig(rank=4, dropout=0.0),

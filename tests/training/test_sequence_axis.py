@@ -45,6 +45,7 @@ def assert_equal(found):
     )
 
 
+@pytest.mark.long
 def test_training_equals_one_device(tmp_path):
   found = run(tmp_path, 1, "full")["full"]
   assert_equal(found)

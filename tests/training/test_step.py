@@ -73,6 +73,7 @@ def plain(params):
   return once(make(loss="whole"), params, batch())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how",
     [
@@ -88,6 +89,7 @@ def test_parts_recomputation_and_chunks_change_nothing(params, plain, how):
   assert int(state.updates[0]) == 1
 
 
+@pytest.mark.long
 def test_bfloat16_is_near_and_keeps_float32_weights(params, plain):
   state, metrics = once(make(precision="bfloat16"), params, batch())
   assert {x.dtype for x in jax.tree.leaves(state.params)} == {
@@ -97,6 +99,7 @@ def test_bfloat16_is_near_and_keeps_float32_weights(params, plain):
   assert metrics.loss[0] != plain[1].loss[0]
 
 
+@pytest.mark.long
 def test_bfloat16_weights_move_by_less_than_their_spacing(params):
   """Rounded to nearest, steps of 1e-6 would leave nearly all as they are."""
   step = make(

@@ -44,6 +44,7 @@ def batch(rng):
   }
 
 
+@pytest.mark.long
 def test_ten_steps_equal_torch(random_params, tmp_path):
   rng = np.random.default_rng(0)
   batches = [batch(rng) for _ in range(STEPS)]

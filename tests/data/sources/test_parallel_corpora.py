@@ -167,6 +167,7 @@ def test_tmx_that_cannot_be_trusted(write, read_all, text, message):
     read_all("tmx", write("a.tmx", text), **_PAIR)
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_memory(write):
   unit = (
       f'<tu><tuv xml:lang="en"><seg>{"x" * 900}</seg></tuv>'

@@ -147,6 +147,7 @@ def test_a_model_to_be_like_says_what_arrays_do_not(tmp_path):
   assert not config.tie_embeddings
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["t5", "scalable", "t5_orbax"])
 def test_t5x_own_checkpoints_give_t5x_own_logits(name):
   directory = _DATA / name
