@@ -197,7 +197,7 @@ def test_a_slow_disk_keeps_nobody_waiting(
   _judge(_vendor(server), store, concurrency=1).judge(make_requests(40))
   # Forty replies one after another would each wait for the disk.
   assert time.monotonic() - began < 10
-  assert len(written) == 40 and len(synced) < 20
+  assert len(written) == 40 and 2 <= len(synced) < 20
   assert synced[-1] == written[-1] == store.path.stat().st_size
 
 
