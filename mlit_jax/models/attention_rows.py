@@ -119,7 +119,7 @@ def _ranges(rule, queries, keys, window):
   return jnp.minimum(first * s, number * s - size), which
 
 
-def _each_block(rule, one, carry, blocks, keys, rest):
+def _each_block(rule, one, carry, blocks, queries, keys, window):
   """Runs `one` over a row's blocks of queries, with the keys they may see.
 
   Args:
@@ -128,10 +128,9 @@ def _each_block(rule, one, carry, blocks, keys, rest):
       and where its keys begin.
     carry: between blocks.
     blocks: arrays [I ...] of the row.
-    keys: the row's, [J s].
-    rest: (the row's queries [I t], window).
+    queries, keys: the row's, [I t] and [J s].
+    window: or None.
   """
-  queries, window = rest
   branches = [one(i) for i in range(len(rule[3]))]
 
   def step(carry, xs):
@@ -269,7 +268,7 @@ def _forward(rule, query, key, value, trained, rest):
 
       return block
 
-    return _each_block(rule, of_size, None, query, keys, (queries, window))[1]
+    return _each_block(rule, of_size, None, query, queries, keys, window)[1]
 
   mixed, log_total = jax.lax.map(row, (query, key, value, queries, keys))
   mixed = checkpoint_name(mixed, CONTEXT)
@@ -345,7 +344,7 @@ def _backward(rule, residuals, d_mixed):
     zeros = jnp.zeros((key.shape[0], key.shape[2], key.shape[1]), wide)
     (d_keys, d_values, d_trained), d_query = _each_block(
         rule, of_size, (zeros, zeros, d_trained),
-        (query, mixed, log_total, d_mixed), keys, (queries, window),
+        (query, mixed, log_total, d_mixed), queries, keys, window,
     )
 
     def back(x):

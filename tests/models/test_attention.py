@@ -117,6 +117,9 @@ def cases():
       "query_positions": positions, "key_positions": positions,
       "query_segments": segments, "key_segments": segments,
   }
+  # Nothing says that a row's segments ascend, or its positions.
+  order = np.random.default_rng(2).permutation(length)
+  shuffled = {name: array[:, order] for name, array in pack.items()}
   cached = {
       "query_positions": np.asarray([[9, 10, 11], [30, 31, 32]], np.int32),
       "key_positions": rows(37),
@@ -136,6 +139,7 @@ def cases():
       "soft cap": (length, whole | {"softcap": 1.5}),
       "bias": (length, whole | {"bias": True}),
       "packed": (length, pack),
+      "shuffled": (length, shuffled),
       "everything": (length, pack | {
           "window": np.int32(9), "softcap": 2.0, "bias": True
       }),
@@ -315,19 +319,12 @@ def test_a_block_of_queries_gets_all_keys_that_it_sees():
     segments = np.pad(segments, (0, 160 - len(segments)))
     positions = np.concatenate([np.arange(n) for n in lengths])[:160]
     positions = np.pad(positions, (0, 160 - len(positions)))
-    queries = attention_xla.Tokens(
-        jnp.asarray(positions.reshape(20, 8)),
-        jnp.asarray(segments.reshape(20, 8)),
-    )
-    rule = True, None, None, tuple(
-        8 * n for n in attention_rows._sizes(20)
-    )
-    first, which = attention_rows._ranges(rule, queries, queries, None)
+    row = attention_xla.Tokens(positions[None], segments[None])
+    cut = jax.tree.map(lambda x: jnp.asarray(x.reshape(20, 8)), row)
+    rule = True, None, None, tuple(8 * n for n in attention_rows._sizes(20))
+    first, which = attention_rows._ranges(rule, cut, cut, None)
     sizes = np.asarray(rule[3])[which]
-    seen = np.asarray(attention_xla.visible(
-        attention_xla.Tokens(positions[None], segments[None]),
-        attention_xla.Tokens(positions[None], segments[None]), True, None,
-    ))[0]
+    seen = np.asarray(attention_xla.visible(row, row, True, None))[0]
     for i in range(20):
       keys = np.flatnonzero(seen[8 * i : 8 * (i + 1)].any(axis=0))
       assert first[i] <= keys[0] and keys[-1] < first[i] + sizes[i]
