@@ -17,6 +17,7 @@ from mlit_jax.models import (
   attention_xla,
 )
 from mlit_jax.models.attention_xla import Bias, Rule, Tokens
+from mlit_jax.models.device import current_device
 
 _XLA = {
     "plain": attention_xla.plain,
@@ -85,7 +86,7 @@ def attend(
       softcap is not None, bias is not None, partitioning.parts("length"),
       partitioning.parts("batch"),
   )
-  device = attention_paths.current_device()
+  device = current_device()
   if path == "auto":
     path, _ = attention_paths.choose(case, device)
   elif path not in PATHS:

@@ -2,9 +2,8 @@
 
 import dataclasses
 
-import jax
-
 from mlit_jax.models.attention_xla import BLOCK
+from mlit_jax.models.device import Device
 
 TILE = 128  # rows and columns of the kernels' smallest tile
 LONGEST_MASK = 4096
@@ -42,32 +41,6 @@ class Case:
   bias: bool = False
   parts: int = 1
   batch_parts: int = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Device:
-  """Where the program will run.
-
-  Attributes:
-    platform: "cpu", "gpu" or "tpu".
-    capability: compute capability of an NVIDIA GPU; 0 for anything else.
-  """
-
-  platform: str
-  capability: float = 0.0
-
-
-def current_device() -> Device:
-  """That of the mesh in use, which may be a mere description, or else ours."""
-  described = jax.sharding.get_abstract_mesh().abstract_device
-  platform = described.platform if described else jax.default_backend()
-  if platform != "gpu":
-    return Device(platform)
-  capability = getattr(jax.local_devices()[0], "compute_capability", "0")
-  try:
-    return Device(platform, float(capability))
-  except ValueError:  # not NVIDIA's
-    return Device(platform)
 
 
 def refusal(path: str, case: Case, device: Device) -> str | None:

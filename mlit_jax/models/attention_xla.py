@@ -104,12 +104,17 @@ def plain(
 ) -> Float[Array, "B T K G H"]:
   """All scores [B N T S] at once; queries come scaled."""
   scores = _scores(rule, _products(query, key), queries, keys, window)
-  weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
-  mixed = jnp.einsum("BKGTS,BSKH->BTKGH", weights, value)
-  seen = visible(queries, keys, rule.causal, window)
-  if seen is not None:
-    sees_any = jnp.any(seen, axis=-1)[..., None, None, None]
-    mixed = jnp.where(sees_any, mixed, 0)
+  highest = jnp.maximum(jnp.max(scores, axis=-1, keepdims=True), LOWEST)
+  weights = jnp.exp(scores - jax.lax.stop_gradient(highest))
+  total = jnp.moveaxis(jnp.sum(weights, axis=-1), 3, 1)  # [B T K G]
+  mixed = jnp.einsum(
+      "BKGTS,BSKH->BTKGH", weights.astype(value.dtype), value,
+      preferred_element_type=weights.dtype,
+  )
+  # 0: sees no key. Dividing after the product instead of before, the gradient
+  # wants no sum over scores (Dao et al. 2022, appendix B).
+  mixed = mixed / jnp.where(total > 0, total, 1)[..., None]
+  mixed = mixed.astype(value.dtype)
   return checkpoint_name(mixed, CONTEXT)
 
 

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from mlit_jax import partitioning
 from mlit_jax.models import precision
-from mlit_jax.models.attention_paths import current_device
 from mlit_jax.models.attention_xla import Bias
+from mlit_jax.models.device import current_device
 
 BLOCK = 32  # C
 _HIDDEN = -1e30  # score of a slot that is not visible

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mlit_jax.models.device import current_device
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def linear_map(
@@ -51,6 +53,9 @@ def _backward(einsum, saved, d_y):
         sorted(of_kernel, key=lambda c: (c not in first, c not in second))
     )
     d_kernel = jnp.einsum(f"{first},{second}->{given}", a, b)
+    if given != of_kernel and current_device().platform == "cpu":
+      # Or XLA would make the transposed product of it, the larger one first.
+      d_kernel = jax.lax.optimization_barrier(d_kernel)
     d_kernel = jnp.einsum(f"{given}->{of_kernel}", d_kernel)
   return d_x, d_kernel
 

@@ -16,8 +16,8 @@ from mlit_jax.decoding import adapters as adapters_lib
 from mlit_jax.decoding.engine import Engine
 from mlit_jax.decoding.requests import Request
 from mlit_jax.models import cached_attention, decoder, kv_cache, lora
-from mlit_jax.models.attention_paths import Device
 from mlit_jax.models.config import DecoderConfig
+from mlit_jax.models.device import Device
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 
 CONFIG = DecoderConfig(

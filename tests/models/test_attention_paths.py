@@ -5,9 +5,7 @@ import io
 import pathlib
 import runpy
 
-import jax
 import pytest
-from jax.sharding import AbstractDevice, AbstractMesh
 
 from mlit_jax.models import attention_paths as paths
 
@@ -79,13 +77,3 @@ def test_choices_by_hand(device, changes, path, why):
   )
   found, reason = paths.choose(case, device)
   assert found == path and why in reason
-
-
-def test_the_device_is_that_of_the_mesh_in_use():
-  """A program may be compiled for a TPU that is not here."""
-  assert paths.current_device() == paths.Device(jax.default_backend())
-  mesh = AbstractMesh(
-      (4,), ("data",), abstract_device=AbstractDevice("TPU v5 lite", 1, "tpu")
-  )
-  with jax.sharding.use_abstract_mesh(mesh):
-    assert paths.current_device() == TPU

@@ -1,5 +1,7 @@
 """A linear map's own gradient against the one that JAX derives."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,3 +66,21 @@ def test_the_smaller_of_two_is_what_is_transposed():
         if eqn.primitive.name == "dot_general"
     ]
     assert dot.invars[0].aval.shape == narrow.shape
+
+
+@pytest.mark.parametrize("einsum", ["BTF,FD->BTD", "BTD,VD->BTV"])
+def test_the_compiler_transposes_no_larger_one_either(einsum):
+  """Left to it, it would make the transposed product with the two swapped."""
+  sizes = {"B": 4, "T": 128, "D": 128, "F": 256, "V": 1000}
+  letters, out = einsum.split("->")
+  x, kernel, d_y = (
+      jnp.zeros([sizes[c] for c in part]) for part in (*letters.split(","), out)
+  )
+
+  def gradient(x, kernel, d_y):
+    return jax.vjp(lambda k: linear_map(einsum, x, k), kernel)[1](d_y)[0]
+
+  text = jax.jit(gradient).lower(x, kernel, d_y).compile().as_text()
+  products = re.findall(r"= f32\[(\d+),(\d+)\]\S* dot\(", text)
+  first, second = sorted(kernel.shape)
+  assert products == [(str(first), str(second))]
