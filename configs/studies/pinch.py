@@ -8,7 +8,7 @@ of Multilinguality", sections 3 and 4.1 (Figures 1, 3 and 10).
 Presets
   pocket: the embedded pocket world in the paper's twelve languages; a decoder
     of 0.8 million parameters is pre-trained on its running text and tuned on
-    1,280 examples a run. A little more than six minutes on two CPU cores
+    1,280 examples a run. A little less than six minutes on two CPU cores
     (benchmarks/RESULTS.md).
     Expect each monolingual model to be far ahead in its own language; whether
     anything passes from one language to another at this size is what the
