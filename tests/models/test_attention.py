@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -296,6 +297,18 @@ def test_contradictions_are_refused(changes, message):
         **changes,
     )
   assert message in str(error.value)
+
+
+def test_plain_attention_s_gradient_sums_no_scores():
+  """The softmax's own sum is the only one: a CPU takes long for another."""
+  arrays, onto = make(13), np.ones((BATCH, 13, HEADS, HEAD_DIM))
+  how = {"query_positions": rows(13), "key_positions": rows(13)}
+  text = with_gradient.lower(arrays, how, None, onto, path="plain").as_text()
+  scores = f"{BATCH}x{KV_HEADS}x{HEADS // KV_HEADS}x13x13"
+  sums = re.findall(
+      rf"applies stablehlo.add across.*: \(tensor<{scores}x", text
+  )
+  assert len(sums) == 1
 
 
 def test_sizes_of_compiled_blocks():
