@@ -107,10 +107,7 @@ def plain(
   highest = jnp.maximum(jnp.max(scores, axis=-1, keepdims=True), LOWEST)
   weights = jnp.exp(scores - jax.lax.stop_gradient(highest))
   total = jnp.moveaxis(jnp.sum(weights, axis=-1), 3, 1)  # [B T K G]
-  mixed = jnp.einsum(
-      "BKGTS,BSKH->BTKGH", weights.astype(value.dtype), value,
-      preferred_element_type=weights.dtype,
-  )
+  mixed = jnp.einsum("BKGTS,BSKH->BTKGH", weights.astype(value.dtype), value)
   # 0: sees no key. Dividing after the product instead of before, the gradient
   # wants no sum over scores (Dao et al. 2022, appendix B).
   mixed = mixed / jnp.where(total > 0, total, 1)[..., None]
