@@ -48,16 +48,36 @@ def _backward(einsum, saved, d_y):
   if x is not None:
     pair = [(into, x), (out, d_y)]
     (first, a), (second, b) = sorted(pair, key=lambda each: each[1].size)
-    # In the order in which a product gives them: einsum would swap the two.
-    given = "".join(
-        sorted(of_kernel, key=lambda c: (c not in first, c not in second))
-    )
-    d_kernel = jnp.einsum(f"{first},{second}->{given}", a, b)
-    if given != of_kernel and current_device().platform == "cpu":
-      # Or XLA would make the transposed product of it, the larger one first.
-      d_kernel = jax.lax.optimization_barrier(d_kernel)
-    d_kernel = jnp.einsum(f"{given}->{of_kernel}", d_kernel)
+    d_kernel = product_in_order(f"{first},{second}->{of_kernel}", a, b)
   return d_x, d_kernel
+
+
+def product_in_order(
+    einsum: str,
+    first: jax.typing.ArrayLike,
+    second: jax.typing.ArrayLike,
+    **options,
+) -> Float[Array, "..."]:
+  """`jnp.einsum` of two operands; on a CPU the first is what is transposed.
+
+  What a product gives in another order than is wanted is transposed after it.
+  XLA's CPU compiler would merge that into the product, with the two swapped.
+
+  Args:
+    einsum: e.g. "BTD,BTF->FD".
+    first: the smaller.
+    second: the larger.
+    **options: of `jnp.einsum`.
+  """
+  operands, wanted = einsum.split("->")
+  a, b = operands.split(",")
+  given = "".join(sorted(wanted, key=lambda c: (c not in a, c not in b)))
+  product = jnp.einsum(f"{operands}->{given}", first, second, **options)
+  if given == wanted:
+    return product
+  if current_device().platform == "cpu":
+    product = jax.lax.optimization_barrier(product)
+  return jnp.einsum(f"{given}->{wanted}", product)
 
 
 linear_map.defvjp(_forward, _backward, symbolic_zeros=True)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from mlit_jax import partitioning
 from mlit_jax.models import precision
+from mlit_jax.models.linear_map import product_in_order
 from mlit_jax.training.loss import TokenLoss, weigh
 
 CHUNK = 2048
@@ -131,8 +132,7 @@ def _backward(softcap, columns, residuals, cotangents):
     d_hidden += jnp.einsum(
         "BTPC,PCD->BTD", d_logits, piece, preferred_element_type=wide
     )
-    # The smaller first: models/linear_map.py.
-    d_piece = jnp.einsum(
+    d_piece = product_in_order(
         "BTD,BTPC->PCD", hidden, d_logits, preferred_element_type=wide
     ).astype(head.dtype)
     d_piece += jax.lax.dynamic_slice_in_dim(d_head, start, columns, axis=1)

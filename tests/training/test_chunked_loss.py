@@ -1,6 +1,7 @@
 """The chunked loss equals the plain one, in less memory, on any mesh."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -110,6 +111,25 @@ def test_great_logits_stay_finite():
   value, gradient = jax.value_and_grad(total, argnums=(0, 1))(hidden, head)
   np.testing.assert_allclose(value, 2e4)
   np.testing.assert_allclose(gradient[1][:, 0], [1e4, 0, -1e4])
+
+
+def test_on_a_cpu_no_logits_are_transposed():
+  """The head's gradient is made of them; the hidden states are smaller."""
+  hidden, head = jnp.zeros((2, 64, 32)), jnp.zeros((1000, 32))
+  targets = jnp.zeros((2, 64), jnp.int32)
+
+  @jax.jit
+  @jax.grad
+  def gradient(head):
+    return jnp.sum(
+        chunked_cross_entropy(
+            hidden, head, targets, jnp.ones((2, 64)), chunk=256
+        ).total
+    )
+
+  text = gradient.lower(head).compile().as_text()
+  products = re.findall(r"= f32\[([\d,]+)\]\S* dot\(", text)
+  assert "32,256" in products and "256,32" not in products
 
 
 def test_no_logits_in_memory():
