@@ -48,6 +48,7 @@ def _pocket() -> ml_collections.ConfigDict:
   config = pocket.common((
       "ar", "cs", "en", "es", "et", "fi", "he", "hi", "it", "ru", "sw", "zh",
   ))
+  config.tune.learning_rate = 3e-3
   # monolingual models always; beside them any of
   config.experiments = (
       "percent", "half", "number", "bilingual", "family", "share",

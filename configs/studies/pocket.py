@@ -50,7 +50,7 @@ def common(languages: Sequence[str]) -> ml_collections.ConfigDict:
       "batch_size": 6,
       "epochs": 4,
       "checkpoint_every": 0,
-      "learning_rate": 3e-3,
+      "learning_rate": 5e-3,
       # Examples of each language that are held out; every so many steps the
       # loss on them is measured, and where it was lowest is kept. 0: the last.
       "held_out": 0,

@@ -52,6 +52,9 @@ def _backward(einsum, saved, d_y):
   return d_x, d_kernel
 
 
+linear_map.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
 def product_in_order(
     einsum: str,
     first: jax.typing.ArrayLike,
@@ -78,6 +81,3 @@ def product_in_order(
   if current_device().platform == "cpu":
     product = jax.lax.optimization_barrier(product)
   return jnp.einsum(f"{given}->{wanted}", product)
-
-
-linear_map.defvjp(_forward, _backward, symbolic_zeros=True)

@@ -292,11 +292,13 @@ def test_memory_is_the_model_s_whatever_the_number_of_files(tmp_path):
   for name, limit, files in (("one", 10**9, 1), ("many", 1, 21)):
     directory = save(name, big_shapes(), limit)
     assert len(list(directory.glob("*.safetensors"))) == files
-    done = subprocess.run(
-        [sys.executable, "-c", _PEAK, pathlib.Path(__file__).parent, small,
-         directory],
-        capture_output=True, text=True, check=True,
-    )
-    peaks.append(int(done.stdout))
+    words = [sys.executable, "-c", _PEAK, pathlib.Path(__file__).parent, small]
+    # One run's peak varies by 25 MB with threads' timing; the least is steady.
+    peaks.append(min(
+        int(subprocess.run(
+            [*words, directory], capture_output=True, text=True, check=True
+        ).stdout)
+        for _ in range(4)
+    ))
   # 100 MB of model; everything read and kept would be 200.
-  assert max(peaks) < 150, peaks
+  assert max(peaks) < 150 and abs(peaks[0] - peaks[1]) < 20, peaks
