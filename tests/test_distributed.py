@@ -223,6 +223,8 @@ class Device:
 
   id: int
   process_index: int
+  platform: str = "cpu"
+  device_kind: str = "cpu"
 
 
 def mesh(hosts, each, **sizes):

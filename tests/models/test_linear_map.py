@@ -28,14 +28,17 @@ def arrays(einsum, dtype="float32"):
 )
 def test_values_and_gradients_are_the_einsum_s(einsum, dtype):
   x, kernel, d_y = arrays(einsum, dtype)
-  expected, pull = jax.vjp(lambda *a: jnp.einsum(einsum, *a), x, kernel)
   found, own = jax.vjp(lambda *a: linear_map(einsum, *a), x, kernel)
-  assert (found == expected).all()
-  for ours, theirs in zip(own(d_y), pull(d_y), strict=True):
+  assert (found == jnp.einsum(einsum, x, kernel)).all()
+  # In float32: a bfloat16 einsum's own gradient is not rounded once only (JAX 0.12).
+  _, pull = jax.vjp(
+      lambda *a: jnp.einsum(einsum, *a), *map(jnp.float32, (x, kernel))
+  )
+  rounding = 1e-5 if dtype == "float32" else 2**-8
+  for ours, exact in zip(own(d_y), pull(jnp.float32(d_y)), strict=True):
     assert ours.dtype == dtype
-    rounding = 1e-5 if dtype == "float32" else 2e-2
     np.testing.assert_allclose(
-        np.float32(ours), np.float32(theirs), rtol=rounding, atol=rounding
+        np.float32(ours), exact, rtol=rounding, atol=1e-5
     )
 
 
