@@ -11,6 +11,7 @@ import sys
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 _KEPT = 1 << 28  # bytes
+_NEVER = -1
 
 
 def keep_freed_memory() -> bool:
@@ -22,7 +23,7 @@ def keep_freed_memory() -> bool:
   except (OSError, AttributeError):
     return False
   settings = (
-      (_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1),
+      (_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER),
       (_TOP_PAD, _KEPT),
   )
   return all(mallopt(name, value) == 1 for name, value in settings)

@@ -30,7 +30,7 @@ def test_values_and_gradients_are_the_einsum_s(einsum, dtype):
   x, kernel, d_y = arrays(einsum, dtype)
   found, own = jax.vjp(lambda *a: linear_map(einsum, *a), x, kernel)
   assert (found == jnp.einsum(einsum, x, kernel)).all()
-  # In float32: a bfloat16 einsum's own gradient is not rounded once only (JAX 0.12).
+  # In float32: JAX 0.12 rounds a bfloat16 einsum's gradient more than once.
   _, pull = jax.vjp(
       lambda *a: jnp.einsum(einsum, *a), *map(jnp.float32, (x, kernel))
   )
