@@ -115,6 +115,7 @@ def train_and_decode(mesh_shape):
       "params": jax.device_get(trained),
       "answers": answers,
       "from_numpy": from_numpy,
+      "lanes": Engine(CONFIG, mesh, end_ids=[0], num_slots=64).lanes,
       "live": live,
       "odd_batch": odd_batch,
       "activation": constrained.sharding.shard_shape(constrained.shape),

@@ -257,6 +257,8 @@ def test_answers_equal_one_device(eight, alone):
   _, found = eight
   assert found["answers"] == alone["answers"]
   assert found["from_numpy"] == alone["from_numpy"]
+  # Two threads' collectives would wait for each other.
+  assert (found["lanes"], alone["lanes"]) == (1, 2)
   # They say something: not one token again and again.
   assert len(set(sum(found["answers"].values(), ()))) > 5
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mlit_jax import partitioning
 from mlit_jax.decoding import adapters as adapters_lib
 from mlit_jax.decoding import reading, slots
-from mlit_jax.decoding.engine import rung
+from mlit_jax.decoding.lane import rung
 from mlit_jax.decoding.requests import Request, Result, fault
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig

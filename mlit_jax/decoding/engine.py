@@ -4,41 +4,30 @@ Prompts are read a few at a time, of one padded length; their answers go on
 together, token by token, in slots. When enough slots are free, the next prompts
 are read. A request's answer depends on the model, its adapter, its tokens and
 its seed alone, and on the number of slots only by rounding.
+
+On a CPU the slots are two lanes, each in a thread of its own: while one waits
+for memory, the other one computes (benchmarks/decode.py).
 """
 
-import bisect
 import collections
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import AbstractMesh, Mesh
+from jax.sharding import Mesh
 
 from mlit_jax import partitioning
 from mlit_jax.decoding import adapters as adapters_lib
-from mlit_jax.decoding import reading, sampling, stops
+from mlit_jax.decoding import reading, stops
 from mlit_jax.decoding import slots as slots_lib
+from mlit_jax.decoding.lane import Lane, Model, rung
 from mlit_jax.decoding.requests import Request, Result, fault
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 
-# Lengths that prompts are padded to, and caches have: few, so that few programs
-# are compiled, and close, so that little is read and attended to in vain.
-_LADDER = [32, 64] + [size << k for k in range(20) for size in (96, 128)]
-_SHORTEST = 64  # of a cache
 _READ_TOGETHER = 512  # tokens of prompts, at most
-
-
-@dataclasses.dataclass
-class _Answer:
-  """An answer under way."""
-
-  request: Request
-  stop: stops.Stop | None
-  tokens: list[int] = dataclasses.field(default_factory=list)
-  logprobs: list[float] = dataclasses.field(default_factory=list)
+_FEWEST = 32  # slots that are two lanes
 
 
 class Engine:
@@ -47,12 +36,13 @@ class Engine:
   def __init__(
       self,
       model: DecoderConfig | EncoderDecoderConfig,
-      mesh: Mesh | AbstractMesh,
+      mesh: Mesh,
       *,
       end_ids: Sequence[int],
       num_slots: int = 64,
       dtype: jax.typing.DTypeLike = jnp.float32,
       cache_dtype: jax.typing.DTypeLike | None = None,
+      lanes: int | None = None,
   ):
     """Compiles nothing yet.
 
@@ -63,16 +53,29 @@ class Engine:
       num_slots: answers that go on together.
       dtype: of activations.
       cache_dtype: of the cache, int8 for one; None: the same.
+      lanes: threads that share the slots out; None: two on one CPU with slots
+        enough, or else one.
+
+    Raises:
+      PartitionError: the slots do not divide over the mesh.
     """
     partitioning.check_batch(num_slots, mesh)
-    self._config, self._mesh, self._num_slots = model, mesh, num_slots
+    if lanes is None:
+      lanes = _lanes(num_slots, mesh)
+    self._config, self._mesh, self._lanes = model, mesh, lanes
+    self._num_slots = num_slots // lanes  # of a lane
     self._end_ids = frozenset(end_ids)
     self._reader = reading.of(model, dtype, cache_dtype)
     abstract = jax.eval_shape(lambda: self._reader.module.init_params(model, 0))
     self._param_shardings = partitioning.param_shardings(abstract, mesh)
     self._programs = slots_lib.Programs(
-        self._reader, mesh, num_slots, end_ids
+        self._reader, mesh, self._num_slots, end_ids
     )
+
+  @property
+  def lanes(self) -> int:
+    """Threads that share the slots out."""
+    return self._lanes
 
   @property
   def max_length(self) -> int:
@@ -107,34 +110,60 @@ class Engine:
 
 
 class _Run:
-  """One call of `generate`."""
+  """One call of `generate`: what waits, and the lanes that take it."""
 
   def __init__(self, engine: Engine, params, numbers, adapters, text):
-    e = engine
-    self._engine, self._programs, self._reader = e, e._programs, e._reader
-    self._numbers, self._text = numbers, text
+    e = self._engine = engine
     params = jax.device_put(params, e._param_shardings)
-    self._params = self._call(self._programs.prepare, params)
-    whole = partitioning.replicated(e._mesh)
-    self._adapters = adapters and self._call(
-        self._programs.prepare, jax.device_put(adapters, whole)
+    adapters = adapters and self._call(
+        e._programs.prepare,
+        jax.device_put(adapters, partitioning.replicated(e._mesh)),
     )
-    self._ways = partitioning.batch_ways(e._mesh)
-    self._num_slots = e._num_slots
+    self._model = Model(
+        self._call(e._programs.prepare, params), adapters, numbers,
+        e._end_ids, text, self._call,
+    )
     self._waiting: collections.deque[Request] = collections.deque()
-    self._answers: list[_Answer | None] = [None] * self._num_slots
-    self._slots, self._lengths = None, reading.Lengths(0, 0)
+    self._lanes = [
+        Lane(self._model, e._programs, e._reader, e._num_slots)
+        for _ in range(e._lanes)
+    ]
     self._extras = slots_lib.Extras(False, False)
 
   def all(self, requests, follow) -> Iterator[Result]:
     yield from self._queue(requests)
-    while self._waiting or any(self._answers):
-      results = self._begin() if self._has_room() else self._go_on()
-      for result in results:
-        yield result
-        further = follow and follow(result)
-        if further is not None:
-          yield from self._queue([further])
+    alone = len(self._lanes) == 1
+    executor = _Inline() if alone else futures.ThreadPoolExecutor(
+        len(self._lanes), thread_name_prefix="decode"
+    )
+    busy: dict[futures.Future, Lane] = {}
+    idle = list(self._lanes)
+    with executor:
+      while True:
+        for lane in list(idle):
+          if (work := self._next(lane)) is not None:
+            idle.remove(lane)
+            busy[executor.submit(*work)] = lane
+        if not busy:
+          return
+        done, _ = futures.wait(busy, return_when=futures.FIRST_COMPLETED)
+        for future in done:
+          idle.append(busy.pop(future))
+          for result in future.result():
+            yield result
+            further = follow and follow(result)
+            if further is not None:
+              yield from self._queue([further])
+
+  def _next(self, lane: Lane) -> tuple | None:
+    """What a lane does next, a function and its arguments; None: nothing."""
+    rows = self._rows() if self._waiting else 0
+    if rows and lane.free >= rows:
+      return lane.begin, self._prompts(rows), rows, self._extras
+    if lane.free == self._engine._num_slots:
+      return None
+    enough = self._engine._num_slots - rows if rows else 0
+    return lane.go_on, enough, self._extras
 
   def _call(self, program, *args, **options):
     """On this mesh, and no longer: whoever asked goes on between results."""
@@ -161,141 +190,45 @@ class _Run:
     self._waiting = collections.deque(reversed(fit))
 
   def _fault(self, request: Request) -> str:
-    e = self._engine
-    if request.adapter not in self._numbers:
-      known = ", ".join(str(n) for n in self._numbers if n) or "none"
-      return f"unknown adapter {request.adapter!r}; there are: {known}"
-    if request.stop and self._text is None:
+    e, known = self._engine, self._model.numbers
+    if request.adapter not in known:
+      names = ", ".join(str(n) for n in known if n) or "none"
+      return f"unknown adapter {request.adapter!r}; there are: {names}"
+    if request.stop and self._model.text is None:
       return "stop strings need a tokenizer's text"
     return fault(request, e._config.vocab_size, e.max_length)
 
   def _rows(self) -> int:
     """How many prompts are read together, of the length that is next."""
+    ways = partitioning.batch_ways(self._engine._mesh)
     rows = _READ_TOGETHER // rung(len(self._waiting[0].tokens))
-    rows = max(min(rows, self._num_slots) // self._ways, 1)
-    return rows * self._ways
+    return max(min(rows, self._engine._num_slots) // ways, 1) * ways
 
-  def _free(self) -> list[int]:
-    return [i for i, answer in enumerate(self._answers) if answer is None]
+  def _prompts(self, rows: int) -> list[Request]:
+    """The next requests, all of one padded length."""
+    length = rung(len(self._waiting[0].tokens))
+    found = []
+    while (
+        self._waiting and len(found) < rows
+        and rung(len(self._waiting[0].tokens)) == length
+    ):
+      found.append(self._waiting.popleft())
+    return found
 
-  def _has_room(self) -> bool:
-    return bool(self._waiting) and len(self._free()) >= self._rows()
 
-  def _begin(self) -> Iterator[Result]:
-    """Reads the next prompts, all of one padded length."""
-    rows, length = self._rows(), rung(len(self._waiting[0].tokens))
-    places, requests = [], []
-    for place in self._free()[:rows]:
-      if not self._waiting or rung(len(self._waiting[0].tokens)) != length:
-        break
-      requests.append(self._waiting.popleft())
-      places.append(place)
-      stop = None
-      if requests[-1].stop:
-        stop = stops.Stop(requests[-1].stop, self._text())
-      self._answers[place] = _Answer(requests[-1], stop)
-    self._make_room(shrink=True)
-    repeated = [i % len(requests) for i in range(rows)]
-    prompts = self._prompts([requests[i] for i in repeated], length)
-    read, chosen = self._call(
-        self._programs.read, self._params, self._adapters, prompts,
-        extras=self._extras,
-    )
-    self._slots = self._call(
-        self._programs.place, self._slots, read,
-        np.asarray([places[i] for i in repeated], np.int32),
-    )
-    tokens, logprobs = jax.device_get(chosen)
-    for row, place in enumerate(places):
-      yield from self._take(place, tokens[row : row + 1], logprobs[row:])
+class _Inline(futures.Executor):
+  """Does at once what is submitted, in the thread that asks."""
 
-  def _prompts(self, requests: Sequence[Request], length: int):
-    tokens = np.zeros((len(requests), length), np.int32)
-    for row, r in enumerate(requests):
-      tokens[row, : len(r.tokens)] = r.tokens
+  def submit(self, function, /, *args, **options) -> futures.Future:
+    done = futures.Future()
+    done.set_result(function(*args, **options))
+    return done
 
-    def column(values, kind=np.int32):
-      return np.asarray(list(values), kind)
 
-    def real(name):
-      return column((getattr(r, name) for r in requests), np.float32)
-
-    return slots_lib.Prompts(
-        tokens,
-        lengths=column(len(r.tokens) for r in requests),
-        limits=column(r.max_new_tokens for r in requests),
-        adapters=column(self._numbers[r.adapter] for r in requests),
-        choice=sampling.Choice(
-            real("temperature"), column(r.top_k for r in requests),
-            real("top_p"), real("min_p"), real("repetition_penalty"),
-            column(r.seed for r in requests),
-        ),
-    )
-
-  def _make_room(self, shrink: bool = False) -> None:
-    """A cache for all answers and the next steps, not much too long."""
-    needed = [
-        self._reader.lengths(
-            rung(len(a.request.tokens)),
-            min(len(a.tokens) + slots_lib.STEPS, a.request.max_new_tokens),
-        )
-        for a in self._answers if a is not None
-    ]
-    needed = reading.Lengths(*(
-        rung(max(_SHORTEST, *sizes)) if any(sizes) else 0
-        for sizes in zip(*needed, strict=True)
-    ))
-    if self._slots is None:
-      self._slots = self._call(self._programs.empty, lengths=needed)
-    else:
-      now = self._lengths
-      needed = reading.Lengths(*(
-          want if want > have or (shrink and 2 * want <= have) else have
-          for want, have in zip(needed, now, strict=True)
-      ))
-      if needed == now:
-        return
-      self._slots = self._call(
-          self._programs.resize, self._slots, lengths=needed
-      )
-    self._lengths = needed
-
-  def _go_on(self) -> Iterator[Result]:
-    """Some tokens more for every answer."""
-    self._make_room()
-    enough = self._num_slots - self._rows() if self._waiting else 0
-    stays = np.asarray([a is not None for a in self._answers])
-    self._slots, chosen = self._call(
-        self._programs.go_on, self._params, self._adapters, self._slots, stays,
-        np.int32(enough), extras=self._extras,
-    )
-    tokens, logprobs = jax.device_get(chosen)
-    for place in np.flatnonzero(stays):
-      written = tokens[:, place] >= 0
-      yield from self._take(
-          int(place), tokens[written, place], logprobs[written, place]
-      )
-
-  def _take(self, place: int, tokens, logprobs) -> Iterator[Result]:
-    """Adds tokens to an answer; the result, if it has ended."""
-    answer = self._answers[place]
-    for token, logprob in zip(tokens.tolist(), logprobs, strict=False):
-      answer.logprobs.append(float(logprob))
-      ended = token in self._engine._end_ids
-      if not ended:
-        answer.tokens.append(token)
-      found = answer.stop is not None and (
-          answer.stop.flush() if ended else answer.stop.push(token)
-      )
-      if ended or found:
-        reason = "stop"
-      elif len(answer.tokens) == answer.request.max_new_tokens:
-        reason = "length"
-      else:
-        continue
-      self._answers[place] = None
-      yield _result(answer, reason, ended)
-      return
+def _lanes(num_slots: int, mesh: Mesh) -> int:
+  if mesh.size > 1 or mesh.devices.flat[0].platform != "cpu":
+    return 1  # several devices' collectives want one program at a time
+  return 2 if num_slots >= _FEWEST and num_slots % 2 == 0 else 1
 
 
 def _extras(request: Request) -> slots_lib.Extras:
@@ -303,16 +236,3 @@ def _extras(request: Request) -> slots_lib.Extras:
       request.temperature > 0 or request.repetition_penalty != 1,
       request.logprobs,
   )
-
-
-def _result(answer: _Answer, reason: str, ended: bool) -> Result:
-  text = answer.stop and answer.stop.text()
-  return Result(
-      answer.request.id, tuple(answer.tokens), reason, ended, text,
-      tuple(answer.logprobs) if answer.request.logprobs else (),
-  )
-
-
-def rung(length: int) -> int:
-  """The length that so many tokens are padded to."""
-  return _LADDER[bisect.bisect_left(_LADDER, length)]

@@ -22,7 +22,7 @@ from mlit_jax.models.device import current_device
 BLOCK = 32  # C
 _HIDDEN = -1e30  # score of a slot that is not visible
 _LOWEST = -1e29  # least maximum of a row: exp(_HIDDEN - _LOWEST) is 0
-_ROWS = 8  # that are read together on a CPU
+_ROWS = 4  # that are read together on a CPU
 
 
 class KVCache(NamedTuple):
