@@ -1,21 +1,17 @@
 """Training against transformers and PEFT, on real conversations.
 
-  python benchmarks/train.py --data SHARED/data   CPU, three rounds
-  python benchmarks/train.py --part gpu           where there is one
+  python benchmarks/train.py --data SHARED/data   three rounds
 
-CPU: a LLaMA shape of about 25 million parameters, float32, AdamW, full tuning
-and LoRA (rank 8 on query, key and value). Contenders are processes of their own
-that take turns: ours, packed; transformers with its padding (batches in random
-order, filled to their longest example, as its Trainer does); and transformers
-on the very rows that ours has, without a mask between their examples, which is
-the cheapest it can do. Ours and the last also accumulate the gradient over
-parts of two rows, whose activations a CPU's cache holds better. What counts are
-real tokens: those of examples, not of padding. Processor time tells more than
-wall time where much else runs. The same examples, the same number of examples a
-step.
-
-GPU: LLaMA shapes of 1 and 7 billion parameters, bfloat16, length 2048, LoRA
-and (1 billion) full tuning: the share of the measured matmul ceiling.
+On a CPU (benchmarks/train_gpu.py is for GPUs): a LLaMA shape of about 25
+million parameters, float32, AdamW, full tuning and LoRA (rank 8 on query, key
+and value). Contenders are processes of their own that take turns: ours, packed;
+transformers with its padding (batches in random order, filled to their longest
+example, as its Trainer does); and transformers on the very rows that ours has,
+without a mask between their examples, which is the cheapest it can do. Ours and
+the last also accumulate the gradient over parts of two rows, whose activations
+a CPU's cache holds better. What counts are real tokens: those of examples, not
+of padding. Processor time tells more than wall time where much else runs. The
+same examples, the same number of examples a step.
 """
 
 import argparse
@@ -123,16 +119,12 @@ def packed(found):
   return fields | {"weights": weights, "loss_positions": places}
 
 
-def shape(size: str = "25m"):
+def shape():
   from mlit_jax.models.config import DecoderConfig
 
-  return {
-      "25m": DecoderConfig(
-          VOCAB, 8, 448, 7, 7, 64, 1216, LENGTH, tie_embeddings=False
-      ),
-      "1b": DecoderConfig(32000, 16, 2048, 16, 16, 128, 5632, 2048),
-      "7b": DecoderConfig(32000, 32, 4096, 32, 32, 128, 11008, 2048),
-  }[size]
+  return DecoderConfig(
+      VOCAB, 8, 448, 7, 7, 64, 1216, LENGTH, tie_embeddings=False
+  )
 
 
 def ours(fields, method: str, part: int, steps: int) -> dict:
@@ -283,7 +275,7 @@ def child(who: str, method: str, path: str, steps: int) -> None:
   print(json.dumps(result))
 
 
-def cpu(data: pathlib.Path, rounds: int, steps: int) -> None:
+def compare(data: pathlib.Path, rounds: int, steps: int) -> None:
   import pickle
 
   found = examples(data)
@@ -324,101 +316,21 @@ def cpu(data: pathlib.Path, rounds: int, steps: int) -> None:
           )
 
 
-def gpu() -> None:
-  """Shares of the measured matmul ceiling, where there is a GPU."""
-  import jax
-
-  if jax.default_backend() != "gpu":
-    print("gpu: skipped, there is none")
-    return
-  import jax.numpy as jnp
-  import numpy as np
-
-  from mlit_jax import partitioning
-  from mlit_jax.models.lora import LoraConfig
-  from mlit_jax.training import flops
-  from mlit_jax.training.optimizer import OptimizerConfig
-  from mlit_jax.training.step import Step, StepConfig
-
-  ceiling = _matmul_ceiling()
-  kind = jax.devices()[0].device_kind
-  print(f"{kind}: {ceiling / 1e12:.0f} TFLOP/s measured")
-  length = 2048
-  rng = np.random.default_rng(0)
-  for size, method, rows in (("1b", "full", 8), ("1b", "lora", 16),
-                             ("7b", "lora", 4)):
-    lora = LoraConfig(rank=RANK, dropout=0.0) if method == "lora" else None
-    step = Step(
-        shape(size),
-        StepConfig(
-            OptimizerConfig(1e-4), lora, precision="bfloat16", remat="context"
-        ),
-        partitioning.make_mesh(),
-    )
-    state = step.start(step.init(0))
-    places = np.tile(np.arange(length, dtype=np.int32), (rows, 1))
-    batch = step.place({
-        "inputs": rng.integers(0, 32000, (rows, length), "int32"),
-        "targets": rng.integers(0, 32000, (rows, length), "int32"),
-        "segment_ids": np.ones((rows, length), np.int32),
-        "positions": places, "loss_positions": places,
-        "weights": np.ones((rows, length), np.float32),
-    })
-    rates, limits = np.asarray([1e-4]), np.asarray([np.inf])
-    for number in range(12):
-      state, metrics = step(state, batch, rates, limits)
-      if number == 1:
-        jax.block_until_ready(state)
-        started = time.perf_counter()
-    jax.block_until_ready(state)
-    seconds = (time.perf_counter() - started) / 10
-    work = flops.train_step(shape(size), rows, length, lora=lora)
-    print(
-        f"{size} {method}: {rows * length / seconds:.0f} tokens/s,"
-        f" {work / seconds / ceiling:.0%} of the ceiling, loss"
-        f" {float(metrics.loss[0]):.2f}", flush=True,
-    )
-    del state, batch
-    jnp.zeros(1).block_until_ready()
-
-
-def _matmul_ceiling() -> float:
-  """FLOP/s of a large bfloat16 product."""
-  import jax
-  import jax.numpy as jnp
-
-  n = 8192
-  x = jnp.ones((n, n), jnp.bfloat16)
-  product = jax.jit(lambda x, y: x @ y)
-  product(x, x).block_until_ready()
-  best = 0.0
-  for _ in range(5):
-    started = time.perf_counter()
-    y = x
-    for _ in range(10):
-      y = product(x, y)
-    y.block_until_ready()
-    best = max(best, 10 * 2 * n**3 / (time.perf_counter() - started))
-  return best
-
-
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-  parser.add_argument("--data", type=pathlib.Path)
+  parser.add_argument(
+      "--data", type=pathlib.Path, help="holds mt_bench and oasst1_en"
+  )
   parser.add_argument("--rounds", type=int, default=3)
-  parser.add_argument("--part", choices=("all", "cpu", "gpu"), default="all")
   parser.add_argument("--steps", type=int, default=6, help="of each run")
   parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
   args = parser.parse_args()
   if args.child:
     child(*args.child[:3], int(args.child[3]))
     return
-  if args.part != "gpu":
-    if args.data is None:
-      parser.error("give --data, the directory with mt_bench and oasst1_en")
-    cpu(args.data, args.rounds, args.steps)
-  if args.part != "cpu":
-    gpu()
+  if args.data is None:
+    parser.error("give --data, the directory with mt_bench and oasst1_en")
+  compare(args.data, args.rounds, args.steps)
 
 
 if __name__ == "__main__":
