@@ -84,7 +84,7 @@ setuptools.setup(
         "beam": ["apache-beam"],
         "judges": ["google-genai", "httpx"],
         "hf": ["datasets"],
-        "eval": ["lm-eval", "sacrebleu"],
+        "eval": ["lm-eval>=0.4.13", "sacrebleu"],
         "wandb": ["wandb"],
         "test": [
             "beartype", "datasets", "google-cloud-translate", "google-genai",

@@ -331,6 +331,7 @@ def main() -> None:
   if args.data is None:
     parser.error("give --data, the directory with mt_bench and oasst1_en")
   compare(args.data, args.rounds, args.steps)
+  print("GPU: skipped here; python benchmarks/train_gpu.py")
 
 
 if __name__ == "__main__":

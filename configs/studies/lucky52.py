@@ -48,6 +48,17 @@ def _pocket() -> ml_collections.ConfigDict:
       "en", "zh", "ar", "cs", "es", "et", "fi", "hi", "it", "ru",
   )
   config.base_languages = "en,zh,ar,cs,es,fi,he,hi,it,ru"
+  config.substitutions = (
+      "Ten of the paper's fifty-two languages are tuned on, in its order.",
+      "Hand-written beginnings with two endings, and questions with a right and"
+      " a wrong answer, stand in for XCOPA, XStoryCloze and XWinograd; the"
+      " pocket world's questions for Bactrian-X.",
+      "A small decoder that has read the pocket world's text stands in for"
+      " BLOOM 7.1B.",
+      "Korean, whose checkpoint the paper leaves out of a correlation, is not"
+      " there: the checkpoint that matters most is left out instead. How far"
+      " consonants correspond needs a table of one's own.",
+  )
   config.num_examples = 160  # in every language
   config.tests = ("endings", "answers")
   # The language whose checkpoint is left out of the correlations once; "": the

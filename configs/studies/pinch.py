@@ -34,6 +34,7 @@ from mlit_jax import languages
 from mlit_jax.configs.studies import paper, pocket
 
 PRESETS = ("pocket", "own", "paper", "paper_slavic")
+_GEMMA = ("Gemma stands in for PaLM 2-S.",)
 
 
 def get_config(preset: str = "pocket") -> ml_collections.ConfigDict:
@@ -49,6 +50,15 @@ def _pocket() -> ml_collections.ConfigDict:
       "ar", "cs", "en", "es", "et", "fi", "he", "hi", "it", "ru", "sw", "zh",
   ))
   config.tune.learning_rate = 3e-3
+  config.substitutions = (
+      "The pocket world's questions stand in for LIMA, OpenAssistant and"
+      " AlpacaFarm, in the paper's twelve languages; nothing is translated by a"
+      " machine.",
+      "A small decoder that has read the pocket world's text stands in for PaLM"
+      " 2-S.",
+      "Of the paper's seven Slavic languages there are two: pairs of related"
+      " languages stand in for them.",
+  )
   # monolingual models always; beside them any of
   config.experiments = (
       "percent", "half", "number", "bilingual", "family", "share",
@@ -88,6 +98,7 @@ def _paper() -> ml_collections.ConfigDict:
   config = _of_paper(languages.SETS["pinch"])
   config.experiments = ("percent", "half", "number", "bilingual", "share")
   config.percents = (1.0, *(float(p) for p in range(10, 101, 10)))
+  config.substitutions = _GEMMA
   config.one_percent = 40  # over eleven languages, and 4,600 in English
   config.half_percents = config.percents
   config.numbers = (1, 2, 3, 4, 5, 6)
@@ -98,6 +109,7 @@ def _paper() -> ml_collections.ConfigDict:
 def _paper_slavic() -> ml_collections.ConfigDict:
   config = _of_paper(languages.SETS["slavic"])
   config.main_language = "ru"
+  config.substitutions = _GEMMA
   config.experiments = ("family",)
   config.family = config.languages
   return config

@@ -36,6 +36,14 @@ def get_config(preset: str = "pocket") -> ml_collections.ConfigDict:
 
 def _pocket() -> ml_collections.ConfigDict:
   config = pocket.common(("en", "cs", "ru", "it", "es"))
+  config.substitutions = (
+      "Czech and Russian stand in for German and French.",
+      "The pocket world's questions stand in for Bactrian-X, at the size of"
+      " Lima-X too; there is no curated set, as Lima-X is one. Its questions of"
+      " two turns stand in for MT-Bench-X.",
+      "A small decoder that has read the pocket world's text stands in for"
+      " 24EU-7B and Mixtral.",
+  )
   config.evaluation = "two-turns"
   config.few_examples = 128
   # A source of few examples that somebody chose with care; "": none.

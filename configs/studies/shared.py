@@ -10,6 +10,8 @@ def common(languages: Sequence[str]) -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   config.languages = tuple(languages)
   config.main_language = "en"
+  # Sentences for the report: what stands in for what the paper had.
+  config.substitutions = ()
   config.seed = 0
   config.template = "plain"
   # Any that `mlit judge --judge` takes. Keys come from the environment; stored

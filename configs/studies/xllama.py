@@ -38,6 +38,18 @@ from mlit_jax import languages
 from mlit_jax.configs.studies import paper, pocket
 
 PRESETS = ("pocket", "paper")
+_MEASURES = (
+    "Other systems made from LLaMA are not compared with.",
+    "chrF of single sentences, averaged, stands in for COMET, BLEURT and BLEU.",
+    "The mean cosine of parallel sentences' vectors in the untuned base's last"
+    " layer stands in for the similarity of Pan et al. (2021).",
+    "A question counts as answered if the right answer stands in the answer,"
+    " as the paper's released code counts it, where the judge is the reference"
+    " judge.",
+    "Continued pre-training counts documents, translation data pairs of"
+    " sentences: both are what the paper calls the scale of the data, and they"
+    " are not equally long.",
+)
 
 
 def get_config(preset: str = "pocket") -> ml_collections.ConfigDict:
@@ -47,6 +59,14 @@ def get_config(preset: str = "pocket") -> ml_collections.ConfigDict:
 
 def _pocket() -> ml_collections.ConfigDict:
   config = pocket.common(("en", "ar", "hi", "zh", "ru", "fi"))
+  config.substitutions = (
+      "The pocket world stands in for all of the paper's data: facts asked for"
+      " in other words for Alpaca and MI-Eval, pairs of sentences for"
+      " WikiMatrix, NewsCommentary and FLORES-101, short texts with a question"
+      " for XQuAD and MLQA, running text for mC4; a base that has read mostly"
+      " English for LLaMA-7B.",
+      *_MEASURES,
+  )
   config.num_examples = 640  # of the general data, in every language
   config.num_pairs = 600  # of translation, for every language
   # Of some languages there are fewer or more: language -> pairs.
@@ -93,6 +113,9 @@ def _paper() -> ml_collections.ConfigDict:
   config.budgets = (300_000, 1_200_000)
   config.experiments = (
       "ablation", "scaling", "monolingual", "muit", "allocation",
+  )
+  config.substitutions = (
+      "XQuAD alone is asked, not MLQA.", *_MEASURES,
   )
   config.train, config.evaluation = "alpaca", "mi_eval"
   given = config.sources

@@ -18,6 +18,8 @@ from matplotlib import colors
 from matplotlib import figure as figure_lib
 from matplotlib.backends import backend_agg
 
+from mlit_jax.analysis import statistics
+
 Interval = tuple[float | None, float | None]
 
 INK = "#1d1d1b"
@@ -252,12 +254,15 @@ def chart(
       y = _floats(line.values)
       if kind == "scatter":
         x = np.array(line.places, np.float64)
-        axes.plot(x, y, linestyle="none", marker="o", color=colour)
+        axes.errorbar(
+            x, y, yerr=_errors(line), linestyle="none", color=colour,
+            marker=_MARKERS[k // len(PALETTE) % len(_MARKERS)], elinewidth=0.9,
+            label=line.label,
+        )
         for name, *at in zip(line.names, x, y, strict=True):
           axes.annotate(name, at, xytext=(4, 4), textcoords="offset points")
-        if fit and len(set(x)) > 1:
-          ends = np.array([x.min(), x.max()])
-          axes.plot(ends, np.polyval(np.polyfit(x, y, 1), ends), color=MUTED)
+        if fit:
+          _draw_fit(axes, x, y, y_range)
         continue
       x = np.array([where[place] for place in line.places], np.float64)
       if kind == "bars":
@@ -285,11 +290,23 @@ def chart(
           range(len(names)), names, rotation=35 if turned else 0,
           ha="right" if turned else "center",
       )
-      if any(line.label for line in series):
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    if any(line.label for line in series):
+      axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes.set_ylim(*y_range)
     axes.set(xlabel=x_label, ylabel=y_label, title=title)
     return figure
+
+
+def _draw_fit(axes, x, y, y_range: tuple[float, float]) -> None:
+  """The least-squares line with its 95% band."""
+  there = np.isfinite(y)
+  x, y = x[there], y[there]
+  at = np.linspace(x.min(), x.max(), 50) if x.size else x
+  if (found := statistics.fitted_line(x, y, at)) is None:
+    return
+  line, low, high = (np.clip(part, *y_range) for part in found)
+  axes.fill_between(at, low, high, color=MUTED, alpha=0.2, linewidth=0)
+  axes.plot(at, line, color=MUTED)
 
 
 def maps(

@@ -121,6 +121,40 @@ def pearson(
   )
 
 
+def fitted_line(
+    x: Sequence[float],
+    y: Sequence[float],
+    at: Sequence[float],
+    level: float = 0.95,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+  """The least-squares line at some places, and its confidence band.
+
+  Of each place the interval of the line's height there (Draper and Smith 1998,
+  section 3.1): value ± t · s · sqrt(1/n + (at - mean)² / sum (x - mean)²) with
+  n - 2 degrees of freedom.
+
+  Returns:
+    Values, lower and upper ends; the ends are infinite for two pairs, of which
+    nothing is known. None where x does not vary, or there is no second pair.
+  """
+  x, y, at = (np.asarray(v, np.float64) for v in (x, y, at))
+  _check_level(level)
+  if x.size < 2 or x.min() == x.max():
+    return None
+  slope, offset = np.polyfit(x, y, 1)
+  values = slope * at + offset
+  degrees = x.size - 2
+  if not degrees:
+    endless = np.full(at.shape, math.inf)
+    return values, -endless, endless
+  spread = math.fsum((x - x.mean()) ** 2)
+  error = math.sqrt(math.fsum((y - slope * x - offset) ** 2) / degrees)
+  half = t_quantile((1 + level) / 2, degrees) * error * np.sqrt(
+      1 / x.size + (at - x.mean()) ** 2 / spread
+  )
+  return values, values - half, values + half
+
+
 def _check_level(level: float) -> None:
   if not 0 < level < 1:
     raise ValueError(f"the level must lie between 0 and 1, not {level}")

@@ -62,7 +62,8 @@ def run(args) -> int:
     from mlit_jax import records
 
     records.write_json(args.json, {"plans": found})
-  return 0 if all(plan["fits"] for plan in found) else 1
+  parts = [*found, *(plan["decode"] for plan in found if "decode" in plan)]
+  return 0 if all(part["fits"] for part in parts) else 1
 
 
 def _plan(config, slices, args) -> dict:

@@ -22,6 +22,7 @@ def plan(run, slices, num_slots: int) -> dict:
   from mlit_jax.decoding import ahead
   from mlit_jax.models.interchange.family import boxed_params
   from mlit_jax.training import collectives, setup
+  from mlit_jax.training import plan as plan_lib
 
   model = setup.model(run)
   boxed = boxed_params(model)
@@ -52,9 +53,8 @@ def plan(run, slices, num_slots: int) -> dict:
     return said | {"fits": False, "failure": str(e).splitlines()[0]}
   analysis = compiled.memory_analysis()
   # The loop has up to sixteen steps of a token each.
-  found = collectives.read(
-      compiled.as_text(), slices.num_chips, slices.per_slice
-  )
+  program = plan_lib.program_text(compiled) or ""
+  found = collectives.read(program, slices.num_chips, slices.per_slice)
   links = sum(c.sent for c in found) / _STEPS
   if links:
     links /= slices.link_bandwidth

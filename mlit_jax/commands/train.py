@@ -62,17 +62,25 @@ def _train(config, workdir, profiled) -> int:
   import jax
 
   from mlit_jax.commands import train_run
-  from mlit_jax.training import loop, preemption
+  from mlit_jax.training import loop
 
   try:
     train_run.run(config, workdir, profiled)
   except loop.Preempted as e:
-    if jax.process_index() == 0:
-      print(
-          f"mlit train: {e}; start it again with the same command", flush=True
-      )
-    return preemption.EXIT_STATUS
+    return preempted(e, jax.process_index() == 0)
   return 0
+
+
+def preempted(reason: Exception, tell: bool = True) -> int:
+  """Says that the run is to be started again; the exit status for it."""
+  from mlit_jax.training import preemption
+
+  if tell:
+    print(
+        f"mlit train: {reason}; start it again with the same command",
+        flush=True,
+    )
+  return preemption.EXIT_STATUS
 
 
 def _steps(text: str | None) -> tuple[int, int] | None:

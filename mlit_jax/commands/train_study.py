@@ -21,7 +21,7 @@ def run(spec: str, run_name: str | None, workdir: str, rest) -> int:
   Raises:
     UsageError: no such study, key or run; names the nearest, or all runs.
   """
-  from mlit_jax.commands import overrides, study
+  from mlit_jax.commands import overrides, study, train
   from mlit_jax.studies import loading, runner
 
   name, preset, config = study.load(spec, rest)
@@ -34,9 +34,14 @@ def run(spec: str, run_name: str | None, workdir: str, rest) -> int:
       "study": loading.study(name).NAME, "preset": preset,
       "config": overrides.flatten(config),
   }
+  cpu.keep_freed_memory()  # before JAX starts
+  from mlit_jax.training import loop
+
   with runner.Workdir(path, identity) as opened:
-    cpu.keep_freed_memory()
-    runner.run(steps, opened, Progress())
+    try:
+      runner.run(steps, opened, Progress())
+    except loop.Preempted as e:
+      return train.preempted(e)
   print(f"done: {opened.steps / steps[-1].name / 'model'}")
   return 0
 

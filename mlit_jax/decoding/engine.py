@@ -58,10 +58,16 @@ class Engine:
 
     Raises:
       PartitionError: the slots do not divide over the mesh.
+      ValueError: nor into lanes.
     """
     partitioning.check_batch(num_slots, mesh)
     if lanes is None:
       lanes = _lanes(num_slots, mesh)
+    if lanes < 1 or num_slots % lanes:
+      raise ValueError(
+          f"{num_slots} slots do not divide into {lanes} lanes; choose another"
+          " number"
+      )
     self._config, self._mesh, self._lanes = model, mesh, lanes
     self._num_slots = num_slots // lanes  # of a lane
     self._end_ids = frozenset(end_ids)

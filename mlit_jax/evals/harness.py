@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
+from lm_eval.models.utils import normalize_gen_kwargs
 
 from mlit_jax.data import chat, checkpoint_template
 from mlit_jax.decoding.requests import Request
@@ -19,6 +20,11 @@ from mlit_jax.evals import pairs, scoring
 from mlit_jax.records import Message
 
 _DEFAULT_NEW_TOKENS = 256
+# Of --gen_kwargs and of tasks, as the harness normalises them.
+_GENERATION = frozenset({
+    "do_sample", "max_gen_toks", "min_p", "repetition_penalty", "temperature",
+    "top_k", "top_p", "until",
+})
 
 
 @register_model("mlit")
@@ -91,6 +97,12 @@ class MlitLM(LM):
       self, requests, disable_tqdm: bool = False
   ) -> list[tuple[float, bool]]:
     rows = [request.args for request in requests]
+    if any(isinstance(context, _Prompt) for context, _ in rows):
+      raise UsageError(
+          "--apply_chat_template: mlit puts chat templates around what a model"
+          " answers, not around what it scores; leave it away for tasks of"
+          " multiple choice"
+      )
     found = []
     for row, score in zip(
         rows, self._model.score(rows, truncate=True), strict=True
@@ -110,23 +122,30 @@ class MlitLM(LM):
     asked = []
     for i, request in enumerate(requests):
       text, options = request.args
-      until = options.get("until") or []
-      until = [until] if isinstance(until, str) else until
-      new = int(options.get("max_gen_toks", _DEFAULT_NEW_TOKENS))
-      new = min(new, self.max_length - 1)
+      options = normalize_gen_kwargs(options, _DEFAULT_NEW_TOKENS)
+      if unknown := set(options) - _GENERATION:
+        raise UsageError(
+            f"--gen_kwargs: mlit has no {', '.join(sorted(unknown))}; it has"
+            f" {', '.join(sorted(_GENERATION))}"
+        )
+      new = min(options["max_gen_toks"], self.max_length - 1)
       ids = (
           text.ids if isinstance(text, _Prompt) else self._model.prompt(text)
       )
-      sampled = options.get("do_sample", False)
       asked.append(
           Request(
               f"{i}",
               # The end of a prompt that is too long counts, as in the harness.
               tuple(ids[-(self.max_length - new) :]),
               new,
-              float(options.get("temperature", 1.0)) if sampled else 0.0,
+              float(options.get("temperature", 1.0))
+              if options["do_sample"] else 0.0,
               seed=i,
-              stop=tuple(filter(None, until)),
+              top_k=int(options.get("top_k", 0)),
+              top_p=float(options.get("top_p", 1.0)),
+              min_p=float(options.get("min_p", 0.0)),
+              repetition_penalty=float(options.get("repetition_penalty", 1.0)),
+              stop=tuple(filter(None, options["until"])),
           )
       )
     answers = [""] * len(asked)

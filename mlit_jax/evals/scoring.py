@@ -134,9 +134,9 @@ class LanguageModel:
     Args:
       requests: prompts in ids.
       batch_size: prompts decoded together.
-      end_ids: what ends an answer; default: the tokenizer's end token.
+      end_ids: what ends an answer; default: what the checkpoint says.
     """
-    end = end_ids or (self.tokenizer.eos_id,)
+    end = end_ids or self.tokenizer.end_ids
     if (end, batch_size) not in self._engines:
       self._engines[end, batch_size] = Engine(
           self.config, self.mesh, end_ids=end,

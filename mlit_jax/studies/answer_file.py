@@ -37,13 +37,24 @@ def read_prompts(
       id_, lang = row.get("id"), row.get("lang")
       rows.append(
           records.Response(
-              id=id_ if isinstance(id_, str) and id_ else f"line {number}",
-              lang=lang if isinstance(lang, str) and lang else "und",
+              id=id_ if _can_be_written(id_) else f"line {number}",
+              lang=lang if _can_be_written(lang) else "und",
               model="", response="", finish_reason="error", num_tokens=0,
               failure=f"{path}:{number}: {e}",
           )
       )
   return rows
+
+
+def _can_be_written(value: Any) -> bool:
+  """Whether it is a text; half of a surrogate pair is none."""
+  if not isinstance(value, str) or not value:
+    return False
+  try:
+    value.encode()
+  except UnicodeEncodeError:
+    return False
+  return True
 
 
 def run(

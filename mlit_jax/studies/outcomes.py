@@ -112,6 +112,7 @@ class Outcomes:
         "version": mlit_jax.__version__,
         "judge": asking.about(config),
         "languages": list(self._config.languages),
+        "substitutions": list(config.substitutions),
         "base": self.base(),
         "systems": self.describe(),
         # Files hold their keys in alphabetical order.
@@ -238,7 +239,8 @@ def write(
 ) -> None:
   """Writes results.json, answers.jsonl and judgments.jsonl.
 
-  results.json holds no times and no paths: equal runs give equal bytes.
+  results.json holds no times and no paths: equal runs give equal bytes. It says
+  how many judgments there are, and how many failed in which way.
 
   Args:
     workdir: where they go.
@@ -247,9 +249,13 @@ def write(
     judgments: what the judge said of them, in its own words.
   """
   lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+  judgments = list(judgments)
+  failures = collections.Counter(j.failure for j in judgments if j.failure)
   records.write_text(workdir / ANSWERS, lines)
   records.write_records(workdir / JUDGMENTS, judgments)
-  records.write_json(workdir / RESULTS, results)
+  records.write_json(workdir / RESULTS, {
+      **results, "judgments": len(judgments), "failures": dict(failures),
+  })
 
 
 def plain(text: str) -> str:

@@ -68,7 +68,7 @@ def train(
   """
   from mlit_jax.models.lora import LoraConfig
   from mlit_jax.studies import session
-  from mlit_jax.training import loop
+  from mlit_jax.training import loop, preemption
   from mlit_jax.training.optimizer import OptimizerConfig
   from mlit_jax.training.step import StepConfig
   from mlit_jax.training.validation import ValidationConfig
@@ -93,15 +93,17 @@ def train(
   if every := options["checkpoint_every"]:
     checkpoints = directory / "checkpoints", every
   every = options.get("validate_every", 0)
-  result = loop.run(
-      step, _start(step, base, seed), batches,
-      loop.RunConfig(num_steps, validation=ValidationConfig(every)),
-      checkpoints=checkpoints,
-      validation_sets=_held_out(runs, options) if every else (),
-      report=lambda p: show(
-          f"step {p.step}/{p.num_steps}  loss {p.loss:.3f}"
-      ),
-  )
+  with preemption.Watch() as watch:
+    result = loop.run(
+        step, _start(step, base, seed), batches,
+        loop.RunConfig(num_steps, validation=ValidationConfig(every)),
+        checkpoints=checkpoints,
+        validation_sets=_held_out(runs, options) if every else (),
+        report=lambda p: show(
+            f"step {p.step}/{p.num_steps}  loss {p.loss:.3f}"
+        ),
+        preempted=watch.asked,
+    )
   for k, run in enumerate(runs):
     run.directory.mkdir(parents=True, exist_ok=True)
     if lora is None:

@@ -270,7 +270,8 @@ class _Run:
     """Validation and checkpoints that are due after a step."""
     last = done == self._num_steps
     every = self._config.validation.every
-    if self._best is not None and (last or done % every == 0):
+    due = done in self._config.num_steps or (every and done % every == 0)
+    if self._best is not None and due:
       self._look()  # may roll back
       found = validation.validate(self._step, self._state, self._sets, done)
       self._best.see(found, self._state)

@@ -186,7 +186,7 @@ def make(run: Run, slices: Slices) -> Plan:
     temporary = analysis.temp_size_in_bytes
     peak = analysis.peak_memory_in_bytes
     arguments = analysis.argument_size_in_bytes
-    text = _text(compiled)
+    text = program_text(compiled)
   seconds = time.monotonic() - began
   sizes = [
       sum(row.bytes_per_device for row in partitioning.layout(part))
@@ -251,7 +251,7 @@ def _work(run: Run, config: StepConfig) -> tuple[int, int, int, int]:
   return rows, data.row_length, data.loss_length, data.input_length
 
 
-def _text(compiled) -> str | None:
+def program_text(compiled) -> str | None:
   """The program as text; None if this jaxlib cannot read libtpu's program."""
   try:
     return compiled.as_text()

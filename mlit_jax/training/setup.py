@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import flax.linen as nn
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from mlit_jax import mesh_presets, partitioning
@@ -126,11 +127,24 @@ def choose_mesh(
       num_devices=len(devices),
       rows=batch_size * step.num_adapters // step.accumulation,
       state_bytes=state_bytes(nn.meta.unbox(boxed), step),
-      device_bytes=accelerators.memory(devices[0]) or _DEVICE_BYTES,
+      device_bytes=_device_bytes(devices),
       num_slices=partitioning.num_slices(devices),
   )
   sizes, reason = mesh_presets.choose(preset, case)
   return partitioning.make_mesh(sizes, devices), reason
+
+
+def _device_bytes(devices: Sequence) -> int:
+  """Memory of a device: the least that any host says, so that all agree.
+
+  A device tells its own host alone.
+  """
+  own = [d for d in devices if d.process_index == jax.process_index()]
+  found = accelerators.memory((own or devices)[0]) or _DEVICE_BYTES
+  if jax.process_count() == 1:
+    return found
+  said = multihost_utils.process_allgather(np.int32(found >> 20))  # MiB
+  return int(said.min()) << 20
 
 
 def state_bytes(abstract_params, step: StepConfig) -> int:

@@ -6,6 +6,7 @@ tuning), A microbatches.
 """
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -150,11 +151,11 @@ class Step:
       raise ValueError("adapters are for decoders; tune all parameters")
     if config.dropout and isinstance(model, DecoderConfig):
       raise ValueError("dropout is for encoder-decoders, and for adapters")
-    self._token_loss = TokenLosses(
-        model, config.lora, dtype=self._precision.compute, remat=config.remat,
-        loss=config.loss, z_loss=config.z_loss, dropout=config.dropout,
-        num_devices=mesh.size,
+    losses = functools.partial(
+        TokenLosses, model, config.lora, dtype=self._precision.compute,
+        remat=config.remat, loss=config.loss, num_devices=mesh.size,
     )
+    self._token_loss = losses(z_loss=config.z_loss, dropout=config.dropout)
     whole = jax.eval_shape(self._random_boxed, 0)
     self._whole_shardings = partitioning.param_shardings(whole, mesh)
     boxed, self._trained_shardings = whole, self._whole_shardings
@@ -176,7 +177,7 @@ class Step:
         self._train_step, donate_argnums=0,
         out_shardings=(self._shardings._replace(base={}), None),
     )
-    self._evaluate = jax.jit(self._token_loss)
+    self._evaluate = jax.jit(losses(z_loss=0.0, dropout=0.0))
 
   # -- what the compiler is told ----------------------------------------------
 
@@ -280,7 +281,7 @@ class Step:
     return rest._replace(base=base), metrics
 
   def evaluate(self, state: TrainState, batch: dict) -> TokenLoss:
-    """Sums over each row, without dropout; the state stays."""
+    """Cross-entropy summed over each row, without dropout; the state stays."""
     with partitioning.activation_rules(self.mesh, training=True):
       return self._evaluate(state.params, state.base, batch)
 

@@ -32,7 +32,8 @@ class ValidationConfig:
   """When to validate, and when to stop.
 
   Attributes:
-    every: steps between two validations; the last step has one, too. 0: none.
+    every: steps between two validations; every adapter's last step has one,
+      too. 0: none.
     patience: an adapter stops after so many validations without a new lowest
       loss; 0: it does not stop early.
   """
@@ -59,7 +60,7 @@ class Validation:
 def validate(
     step: Step, state: TrainState, sets: Sequence[ValidationSet], at: int
 ) -> Validation:
-  """Measures all sets, without dropout.
+  """Measures the cross-entropy of all sets, without dropout and z-loss.
 
   Args:
     step: computes.

@@ -3,6 +3,7 @@
 import math
 
 import matplotlib
+import numpy as np
 import pytest
 
 from mlit_jax.analysis import plots
@@ -85,3 +86,30 @@ def test_global_settings_are_left_alone(tmp_path):
 def test_an_unknown_ending_is_refused(tmp_path):
   with pytest.raises(ValueError, match=r"a\.jpg: a figure is saved as \.png"):
     plots.save(_figures()["bars"], tmp_path / "a.jpg")
+
+
+def test_a_scatter_plot_says_which_series_is_which():
+  series = [
+      plots.Series(name, [1.0, 3.0, 2.0], [(0.5, 2.0), (2.0, 4.0), (1.0, 2.5)],
+                   [0.0, 1.0, 2.0], ["", "", ""])
+      for name in ("English", "Hindi")
+  ]
+  (axes,) = plots.chart("scatter", series, []).axes
+  names = [t.get_text() for t in axes.get_legend().get_texts()]
+  assert names == ["English", "Hindi"]
+  # The intervals are drawn: a bar from 0.5 to 2 at the first point.
+  bars = axes.containers[0].lines[2][0].get_segments()
+  np.testing.assert_allclose(bars[0], [[0, 0.5], [0, 2.0]])
+
+
+def test_a_fit_is_drawn_with_its_band():
+  x, y = [1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 4.0, 3.0]
+  line = plots.Series("", y, [(None, None)] * 4, x, list("abcd"))
+  (axes,) = plots.chart("scatter", [line], [], fit=True, y_range=(-9, 9)).axes
+  band = axes.collections[-1].get_paths()[0].vertices
+  at_one = band[np.isclose(band[:, 0], 1.0)][:, 1]
+  # tests/analysis/test_statistics.py has these by hand.
+  assert at_one.min() == pytest.approx(1.6 - 4.553501)
+  assert at_one.max() == pytest.approx(1.6 + 4.553501)
+  (plain,) = plots.chart("scatter", [line], []).axes
+  assert len(axes.collections) == len(plain.collections) + 1

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mlit_jax.analysis import statistics
 
@@ -155,3 +156,29 @@ def test_analysis_starts_without_scipy_or_jax():
       [sys.executable, "-c", code], capture_output=True, text=True, check=True
   )
   assert out.stdout.strip() == "[]"
+
+
+def test_a_fitted_lines_band_by_hand_and_by_scipy():
+  """y = 1 + 0.6 x, residual variance 3.2 / 2, t(0.975, 2) = 4.302653."""
+  x, y = [1, 2, 3, 4], [2, 1, 4, 3]
+  at = [2.5, 1.0]
+  values, low, high = statistics.fitted_line(x, y, at)
+  np.testing.assert_allclose(values, [2.5, 1.6])
+  # Half widths 4.302653 * 1.264911 * sqrt(1 / 4 + (at - 2.5)² / 5).
+  np.testing.assert_allclose(values - low, [2.721236, 4.553501], rtol=1e-6)
+  np.testing.assert_allclose(high - values, values - low)
+  # At x = 0 it is what the intercept's standard error gives.
+  found = stats.linregress(x, y)
+  (value,), (low,), _ = statistics.fitted_line(x, y, [0])
+  assert value == pytest.approx(found.intercept)
+  half = stats.t.ppf(0.975, 2) * found.intercept_stderr
+  assert value - low == pytest.approx(half)
+
+
+def test_a_line_that_no_pairs_or_two_give():
+  assert statistics.fitted_line([], [], [1]) is None
+  assert statistics.fitted_line([1], [2], [1]) is None
+  assert statistics.fitted_line([3, 3, 3], [1, 2, 3], [3]) is None
+  values, low, high = statistics.fitted_line([0, 1], [1, 3], [0.5])
+  assert values[0] == pytest.approx(2)
+  assert (low[0], high[0]) == (-np.inf, np.inf)

@@ -118,6 +118,8 @@ def test_rows_fail_alone(model, tmp_path, capsys):
       {"id": "long", "lang": "en", "prompt": LINES[0] * 9},
       {"id": "stray", "lang": "en", "prompt": "a", "adapter": "he"},
       {"id": "script", "lang": "zh", "prompt": "巴黎是法国的首都"},
+      # Half of a surrogate pair, which no file can hold.
+      {"id": "\ud800", "lang": "\udc00", "prompt": "a"},
   ]
   source, out = write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
   assert decode(model, source, out) == 1
@@ -128,10 +130,11 @@ def test_rows_fail_alone(model, tmp_path, capsys):
   said = {name: row["failure"] for name, row in found.items()}
   assert "the last message must be the user's and not empty" in said["empty"]
   assert "in.jsonl:3: the row has no 'id'" in said["line 3"]
+  assert "in.jsonl:7: " in said["line 7"]
   assert "exceed the model's length of 64" in said["long"]
   assert said["stray"] == "unknown adapter 'he'; there are: none"
   assert "it lacks the script" in said["script"]
-  assert "1 responses, 5 failed" in capsys.readouterr().err
+  assert "1 responses, 6 failed" in capsys.readouterr().err
 
 
 def test_an_id_that_stands_twice_is_answered_once(model, tmp_path, capsys):

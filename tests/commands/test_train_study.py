@@ -1,6 +1,11 @@
 """`mlit train --study NAME --run RUN`: one model of a study."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -16,6 +21,42 @@ SMALL = [
 
 def train(*argv):
   return main.main(["train", *map(str, argv)])
+
+
+def _until(workdir, step):
+  """Trains the base in a process until it has saved so far; then SIGTERM."""
+  saved = workdir / "steps" / "model-base" / "checkpoints"
+
+  def last():
+    names = [p.name for p in saved.iterdir()] if saved.exists() else []
+    return max((int(x) for x in names if x.isdigit()), default=0)
+
+  argv = ["train", "--study", "pinch:pocket", "--run", "base", "--workdir",
+          workdir, *SMALL, "--study.pretrain.epochs=100000",
+          "--study.pretrain.checkpoint_every=20"]
+  with subprocess.Popen(
+      [sys.executable, "-c", "from mlit_jax import main; main.run()", *argv],
+      stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+  ) as process:
+    for _ in range(2400):
+      if last() >= step:
+        break
+      assert process.poll() is None, process.stderr.read()
+      time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+  assert process.returncode == 75, err
+  assert "start it again with the same command" in out
+  assert f"saved step {last()} of" in out
+  return last()
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
+  reached = _until(tmp_path, 20)
+  # It goes on from there: the next multiple of 20 is saved after few steps.
+  again = _until(tmp_path, reached + 1)
+  assert reached < again and not (tmp_path / "steps/model-base/model").exists()
 
 
 @pytest.mark.slow

@@ -94,6 +94,12 @@ def test_a_cpu_has_two_lanes_where_slots_are_many(num_slots, lanes):
   assert make(num_slots).lanes == lanes
 
 
+@pytest.mark.parametrize("lanes", [0, 3])
+def test_lanes_that_do_not_divide_the_slots_are_refused(lanes):
+  with pytest.raises(ValueError, match=f"8 slots do not divide into {lanes}"):
+    make(8, lanes=lanes)
+
+
 def test_one_lane_decodes_where_it_is_asked(params, requests):
   names = threads_that_decode(make(8, lanes=1), params, requests)
   assert names == {threading.current_thread().name}

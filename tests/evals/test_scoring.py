@@ -2,11 +2,14 @@
 
 import json
 import pathlib
+import shutil
 
 import jax
 import pytest
 
 from mlit_jax import main
+from mlit_jax.decoding.requests import Request
+from mlit_jax.errors import UsageError
 from mlit_jax.evals import lm, pairs, scoring
 
 torch = pytest.importorskip("torch")
@@ -296,6 +299,64 @@ def test_the_harness_generates_with_our_model(directory):
   assert ours.generate_until(asked) == theirs.generate_until(
       asked, disable_tqdm=True
   )
+
+
+def _ours(directory):
+  from mlit_jax.evals import harness
+
+  return harness.MlitLM(str(directory), batch_size=4)
+
+
+def _asked(text, **options):
+  return [
+      instance.Instance(
+          "generate_until", {}, (text, {"max_gen_toks": 12} | options), 0
+      )
+  ]
+
+
+@pytest.mark.long
+def test_the_harness_options_reach_the_engine(directory):
+  ours = _ours(directory)
+  text = LINES[0]
+  greedy = ours.generate_until(_asked(text, do_sample=False))
+  sampled = {"do_sample": True, "temperature": 5.0}
+  assert ours.generate_until(_asked(text, **sampled)) != greedy
+  # What leaves but the likeliest token decodes greedily.
+  for one in ({"top_k": 1}, {"top_p": 1e-9}, {"min_p": 1.0}):
+    assert ours.generate_until(_asked(text, **sampled, **one)) == greedy
+  # One of them changes an answer that repeats itself, or one that does not.
+  punished, praised = (
+      ours.generate_until(_asked(text, repetition_penalty=x)) for x in (5, 0.05)
+  )
+  assert greedy != punished or greedy != praised
+  named = {"max_gen_toks": None, "max_new_tokens": 3}
+  (short,) = ours.generate_until(_asked(text, **named))
+  assert greedy[0].startswith(short) and len(short) < len(greedy[0])
+  with pytest.raises(UsageError, match="--gen_kwargs: mlit has no bogus; it"):
+    ours.generate_until(_asked(text, bogus=3))
+
+
+@pytest.mark.long
+def test_a_checkpoints_own_end_tokens_end_the_harness_answers(
+    directory, tmp_path
+):
+  ours = _ours(directory)
+  model = ours._model
+  request = Request("a", tuple(model.prompt(LINES[0])), 12)
+  (whole,) = model.generate([request], 4)
+  place = shutil.copytree(directory, tmp_path / "model")
+  for name in ("config.json", "generation_config.json"):
+    fields = json.loads((place / name).read_text())
+    fields["eos_token_id"] = [model.tokenizer.eos_id, whole.tokens[4]]
+    (place / name).write_text(json.dumps(fields))
+  asked = _asked(LINES[0], do_sample=False, until=["zz"])
+  (found,) = _ours(place).generate_until(asked)
+  (theirs,) = _harness(place).generate_until(asked, disable_tqdm=True)
+  # Theirs shows an end token that is not special.
+  at = whole.tokens.index(whole.tokens[4])
+  ends = [model.tokenizer.decode(whole.tokens[:n]) for n in (at, at + 1)]
+  assert [found, theirs] == ends and len(whole.tokens) > 5
 
 
 @pytest.mark.long

@@ -5,6 +5,7 @@ import pathlib
 import random
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -109,3 +110,25 @@ def test_the_script_s_wrong_use_is_one_line():
     done = assign(*arguments)
     assert done.returncode == 2 and done.stdout == ""
     assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+_SAVES = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_sigterm_goes_on_to_the_run_and_its_status_comes_back():
+  began = time.monotonic()
+  process = subprocess.Popen(
+      [sys.executable, ASSIGN, "pinch:pocket", "--slices=9", "--slice", "2",
+       "--", sys.executable, "-c", _SAVES],
+      stdout=subprocess.PIPE, text=True,
+  )
+  assert process.stdout.readline() == "ready\n"
+  process.terminate()
+  # The pipe closes when the run has ended, too: nothing is left of it.
+  assert process.stdout.read() == "" and process.wait() == 75
+  assert time.monotonic() - began < 50

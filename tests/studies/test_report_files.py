@@ -118,3 +118,48 @@ def test_more_series_than_colours_stay_apart(number, hollow):
   classes = re.findall(r'class="series ([^"]+)"', svg.draw(chart))
   assert len(set(classes)) == number
   assert sum("late" in x for x in classes) == hollow
+
+
+def test_a_tables_intervals_stand_beside_its_numbers():
+  row = {"score": 62.5, "ci": [50.0, 75.0], "n": 40}
+  found = spec.Table(
+      "t", "T", [("en", "English"), ("steps", "")],
+      [("a", [spec.cell(row), spec.Cell(7)]), ("b", [spec.Cell(None),
+                                                   spec.Cell(8)])],
+      "", "n = 40.",
+  )
+  assert found.to_csv().splitlines() == [
+      ",en,en ci_low,en ci_high,en n,steps", "a,62.5,50.0,75.0,40,7",
+      "b,,,,,8",
+  ]
+  assert _rows(found.to_latex()) == [
+      ["", "en", "steps"], ["a", "62.5 [50.0--75.0]", "7"], ["b", "--", "8"],
+  ]
+
+
+def test_a_scatter_plot_as_latex_names_series_and_points():
+  chart = spec.Chart(
+      "map", "Map", spec.SCATTER, [
+          spec.Series("English", [spec.Point(1.0, 2.0)]),
+          spec.Series("", [spec.Point(3.0, 4.0, label="fi")]),
+      ], "x", "y", "", "",
+  )
+  assert _rows(chart.to_latex()) == [
+      ["", "x", "y"], ["English", "1.0", "2.0"], ["fi", "3.0", "4.0"],
+  ]
+
+
+def test_a_fit_has_its_band_on_the_page():
+  points = [spec.Point(x, y) for x, y in ((1, 2), (2, 1), (3, 4), (4, 3))]
+  chart = spec.Chart(
+      "share", "Share", spec.SCATTER, [spec.Series("", points)], "x", "y", "",
+      "", y_range=(-4.0, 8.0), fit=True,
+  )
+  drawn = str(svg.draw(chart))
+  (outline,) = re.findall(r'class="band" points="([^"]*)"', drawn)
+  heights = [float(pair.split(",")[1]) for pair in outline.split()]
+  # At the first point the band reaches from 1.6 - 4.5535 to 1.6 + 4.5535, which
+  # are 1.046 and 10.154 of 12 units above the axis.
+  bottom, units = svg._BOTTOM, (svg._BOTTOM - svg._TOP) / 12
+  assert heights[0] == pytest.approx(bottom - 1.0465 * units, abs=0.1)
+  assert heights[-1] == pytest.approx(bottom - 10.1535 * units, abs=0.1)

@@ -3,7 +3,7 @@
 import pytest
 
 from mlit_jax.studies.report import drawing, svg
-from mlit_jax.studies.report.views import alpaca, lucky52
+from mlit_jax.studies.report.views import alpaca, common, lucky52, pinch
 
 
 def _rate(value):
@@ -102,3 +102,79 @@ def test_scores_stand_against_the_models_size_by_family():
   assert names == ["300,000", "700,000", "1.1B"]
   one = {"base": 700_000}
   assert alpaca._growth(results | {"sizes": one}) == []
+
+
+def _judged(score):
+  return {"score": score, "n": 50, "ci": [score - 5, score + 5]}
+
+
+def test_related_languages_are_read_against_branch_script_and_intelligibility():
+  """Serbian and Croatian: one branch, two scripts, and intelligible."""
+  codes = ["ru", "sr", "hr"]
+  scores = {"ru": {"sr": 40, "hr": 10}, "sr": {"ru": 30, "hr": 60},
+            "hr": {"ru": 20, "sr": 70}}
+  results = {"judge": {"spec": "reference", "is_language_model": False}}
+  heat_map = {
+      f"mono-{a}": {b: _judged(v) for b, v in row.items()} | {a: None}
+      for a, row in scores.items()
+  }
+  section = pinch._family(results, {"languages": codes, "heat_map": heat_map})
+  table, relations = section.items
+  assert (
+      "Slavic-East (Cyrl): Russian; Slavic-South (Cyrl): Serbian; Slavic-South"
+      " (Latn): Croatian" in table.reading
+  )
+  found = {k: [c.value for c in cells] for k, cells in relations.rows}
+  assert found == {
+      "of one branch": [65, 2], "of different branches": [25, 4],
+      "in one script": [35, 2], "in different scripts": [40, 4],
+      "mutually intelligible": [65, 2],
+  }
+
+
+def test_the_first_languages_have_a_curve_of_their_own():
+  order = ["en", "zh", "et"]
+  systems = {
+      f"first-{k:02d}": {
+          "languages": {"en": _rate(60 + k), "zh": _rate(50 - k)}
+      }
+      for k in (1, 2, 3)
+  }
+  results = {
+      "order": {"languages": order},
+      "tests": {"answers": {
+          "languages": ["en", "zh"], "systems": systems,
+          "points": [
+              {"number": k, "added": order[k - 1], "system": f"first-{k:02d}"}
+              for k in (1, 2, 3)
+          ],
+      }},
+  }
+  (chart,) = lucky52._references(results, "answers")
+  assert {s.label: [p.y for p in s.points] for s in chart.series} == {
+      "English": [61, 62, 63], "Chinese": [49, 48, 47],
+  }
+  results["tests"]["answers"]["languages"] = ["et"]
+  assert lucky52._references(results, "answers") == []
+
+
+@pytest.mark.parametrize(
+    "failures, title, text",
+    [
+        ({}, "No failures.", "Each of the 1,200 judgments gave a verdict."),
+        (
+            {"unparsable": 7, "refusal": 3}, "Failures: 10 of 1,200 judgments.",
+            "They gave no verdict (refusal 3, unparsable 7).",
+        ),
+    ],
+)
+def test_what_failed_is_said_before_the_figures(failures, title, text):
+  results = {
+      "judge": {"spec": "gemini", "is_language_model": True},
+      "base": {"parameters": 7_000_000_000}, "seed": 0,
+      "judgments": 1200, "failures": failures,
+  }
+  found = dict(common.caveats(results))
+  assert found[title].startswith(text)
+  # Where nothing was judged there is nothing to say of it.
+  assert len(common.caveats(results | {"judgments": 0})) == len(found) - 1

@@ -183,6 +183,27 @@ def test_the_best_and_an_early_stop_are_each_adapter_s_own(start, data):
     )
 
 
+def test_every_adapter_is_validated_after_its_own_last_step(start, data):
+  params, adapters = start
+  adapters = jax.tree.map(lambda x: x[:, :2], unboxed(adapters))
+  one = step(2, accumulation=1)
+  good, other = data[0][0], data[1][0]
+  seen = []
+  result = loop.run(
+      one, one.start(params, 0, adapters),
+      dataset(together([[good] * 4, [other] * 7])),
+      loop.RunConfig((4, 7), validation=ValidationConfig(5)),
+      validation_sets=[
+          ValidationSet("aa", [good], 0), ValidationSet("bb", [other], 1),
+      ],
+      report_validation=seen.append,
+  )
+  assert [v.step for v in seen] == [4, 5, 7]
+  # It learns its one batch: the last of its steps is the best.
+  assert [step for step, _ in result.best] == [4, 7]
+  assert len({v.means[0] for v in seen}) == 1
+
+
 @pytest.mark.long
 def test_a_killed_run_goes_on_with_its_best(one, start, data, tmp_path):
   params, adapters = start

@@ -197,6 +197,14 @@ def test_dropout_is_the_row_s_in_parts_and_off_in_evaluation():
   assert abs(float(metrics.loss[0] - next_.loss[0])) > 1e-5
 
 
+def test_validation_measures_the_cross_entropy_without_z_loss(params, plain):
+  regular = make(loss="whole", z_loss=1.0)
+  _, metrics = once(regular, params, batch())
+  found = regular.evaluate(regular.start(params), regular.place(batch()))
+  assert float(found.mean) == pytest.approx(plain[1].loss[0], rel=1e-6)
+  assert metrics.loss[0] > plain[1].loss[0] + 1  # what is trained has it
+
+
 def test_wrong_configs_are_refused():
   for how, message in (
       ({"precision": "float16"}, "unknown precision 'float16'; known: "),

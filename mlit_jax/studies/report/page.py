@@ -76,10 +76,13 @@ def write_report(
   for name, text in pinch_latex.build(study):
     records.write_text(directory / "tables" / f"{name}.tex", [text])
     files[name].append("tex")
+  found = reading.raw(directory)
   with generic_page.complete(directory):
-    more = views_pinch.sections(reading.raw(directory))
+    more = views_pinch.sections(found)
   drawn += generic_page.write_files(directory, more)
-  page = render(study, answers, files, drawn, more)
+  page = render(
+      study, answers, files, drawn, more, found.get("substitutions", ())
+  )
   path = directory / PAGE_NAME
   records.write_text(path, [page])
   return path
@@ -91,13 +94,15 @@ def render(
     tables: Mapping[str, Sequence[str]],
     figures: Sequence[str],
     more: Sequence[spec.Section] = (),
+    substitutions: Sequence[str] = (),
 ) -> str:
   """The page as text.
 
   Args:
-    more: sections beside the page's own.
     tables: names of the files beside the page -> their endings.
     figures: names of the files beside the page, without endings.
+    more: sections beside the page's own.
+    substitutions: what stands in for what the paper had.
   """
   scores = sections.scores(study)
   return rendering.render(
@@ -105,6 +110,7 @@ def render(
       study=study,
       findings=findings.findings(study),
       caveats=findings.caveats(study),
+      substitutions=substitutions,
       basis={key: sections.basis(study, x) for key, x in scores.items()},
       group_n=sections.n_range(scores["curve_groups"]),
       rate_basis=sections.rate_basis(

@@ -126,10 +126,15 @@ class Chart:
     """A row for each x (each point of a scatter plot), a column a series."""
     caption = f"{self.title} ({self.y_label}). {self.basis}"
     if self.kind == SCATTER:
-      points = [p for s in self.series for p in s.points]
       return latex.table(
           self.name, caption, [self.x_label, self.y_label],
-          [(p.label, [shown(p.x, 1), _bounded(p)]) for p in points],
+          [
+              (
+                  ", ".join(x for x in (s.label, p.label) if x),
+                  [shown(p.x, 1), _bounded(p)],
+              )
+              for s in self.series for p in s.points
+          ],
       )
     found = [{p.x: p for p in s.points} for s in self.series]
     return latex.table(
@@ -147,11 +152,16 @@ class Cell:
 
   Attributes:
     place: where the answers behind it are; None where there are none.
+    low, high: of its 95% interval; None without one.
+    n: observations behind it; None where that means nothing.
   """
 
   value: float | int | str | None
   title: str = ""
   place: Place | None = None
+  low: float | None = None
+  high: float | None = None
+  n: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,9 +189,30 @@ class Table:
   digits: int = 1
 
   def to_csv(self) -> str:
+    """A column's intervals and n stand beside it, where it has any."""
+    more = [
+        any(cells[k].n or cells[k].low is not None for _, cells in self.rows)
+        for k in range(len(self.columns))
+    ]
+
+    def spread(texts, values):
+      return [
+          x for text, parts, wide in zip(texts, values, more, strict=True)
+          for x in ((text, *parts) if wide else (text,))
+      ]
+
+    names = [text for text, _ in self.columns]
+    header = spread(
+        names, [[f"{x} {y}" for y in ("ci_low", "ci_high", "n")] for x in names]
+    )
     return _csv(
-        ("", *(text for text, _ in self.columns)),
-        [(label, *(c.value for c in cells)) for label, cells in self.rows],
+        ("", *header),
+        [
+            (label, *spread(
+                [c.value for c in cells], [(c.low, c.high, c.n) for c in cells]
+            ))
+            for label, cells in self.rows
+        ],
     )
 
   def to_latex(self) -> str:
@@ -189,7 +220,7 @@ class Table:
         self.name, f"{self.title}. {self.basis}",
         [text for text, _ in self.columns],
         [
-            (label, [shown(c.value, self.digits) for c in cells])
+            (label, [_with_interval(c, self.digits) for c in cells])
             for label, cells in self.rows
         ],
     )
@@ -248,7 +279,7 @@ def cell(row: Mapping[str, Any] | None, place: Place | None = None) -> Cell:
   return Cell(
       point.y,
       f"95% interval {point.low:.1f}–{point.high:.1f}, n = {point.n:,}",
-      place,
+      place, point.low, point.high, point.n,
   )
 
 
@@ -286,12 +317,16 @@ def shown(value: float | int | str | None, digits: int) -> str:
 
 def _bounded(point: Point | None) -> str:
   """A value with its interval."""
-  if point is None or point.y is None:
+  if point is None:
     return "–"
-  text = shown(point.y, 1)
-  if point.low is None or point.high is None:
+  return _with_interval(Cell(point.y, low=point.low, high=point.high), 1)
+
+
+def _with_interval(cell: Cell, digits: int) -> str:
+  text = shown(cell.value, digits)
+  if cell.value is None or cell.low is None or cell.high is None:
     return text
-  return f"{text} [{point.low:.1f}–{point.high:.1f}]"
+  return f"{text} [{cell.low:.{digits}f}–{cell.high:.{digits}f}]"
 
 
 def n_range(points: Iterable[Point]) -> str:

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import markupsafe
 import numpy as np
 
+from mlit_jax.analysis import statistics
 from mlit_jax.studies.report import spec
 
 _WIDTH, _HEIGHT = 680.0, 380.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 540.0, 30.0, 316.0
 _NUM_TICKS, _ROW, _NUM_COLOURS = 5, 22.0, 8
+_BAND = 24  # places at which the band of a line is drawn
 
 
 def draw(chart: spec.Chart) -> markupsafe.Markup:
@@ -186,14 +188,20 @@ def _legend(k: int, label: str) -> Iterator[str]:
 def _fit(chart: spec.Chart, scale: _Scale) -> Iterator[str]:
   points = [p for s in chart.series for p in s.points if p.y is not None]
   xs = [p.x for p in points]
-  if len(set(xs)) < 2:
+  at = np.linspace(min(xs), max(xs), _BAND) if xs else []
+  found = statistics.fitted_line(xs, [p.y for p in points], at)
+  if found is None:
     return
-  slope, offset = np.polyfit(xs, [p.y for p in points], 1)
-  ends = [(x, slope * x + offset) for x in (min(xs), max(xs))]
-  (x1, y1), (x2, y2) = ((scale.x(x), scale.y(y)) for x, y in ends)
+  places = [scale.x(x) for x in at]
+  line, low, high = ([scale.y(v) for v in part] for part in found)
+  around = [*zip(places, low, strict=True)]
+  around += [*zip(places, high, strict=True)][::-1]
+  outline = " ".join(f"{x},{y}" for x, y in around)
   yield (
-      f'<line class="fit" x1="{x1}" x2="{x2}" y1="{y1}" y2="{y2}">'
-      "<title>least squares</title></line>"
+      f'<polygon class="band" points="{outline}"><title>95% interval of the'
+      " line</title></polygon>"
+      f'<line class="fit" x1="{places[0]}" x2="{places[-1]}" y1="{line[0]}"'
+      f' y2="{line[-1]}"><title>least squares</title></line>'
   )
 
 

@@ -76,6 +76,8 @@ def caveats(results: Mapping[str, Any]) -> list[tuple[str, str]]:
         f"The base has {base['parameters']:,} parameters. This shows how the"
         " method behaves, and says nothing about models of the paper's size.",
     ))
+  if number := results.get("judgments"):
+    found.append(_failures(number, results["failures"]))
   found.append((
       "One training run each.",
       f"All models share the seed {results['seed']}. An interval says how far a"
@@ -83,6 +85,19 @@ def caveats(results: Mapping[str, Any]) -> list[tuple[str, str]]:
       " another training run was not measured.",
   ))
   return found
+
+
+def _failures(number: int, failures: Mapping[str, int]) -> tuple[str, str]:
+  """How many judgments gave no verdict, and why."""
+  failed = sum(failures.values())
+  if not failed:
+    return "No failures.", f"Each of the {number:,} judgments gave a verdict."
+  kinds = ", ".join(f"{kind} {n:,}" for kind, n in sorted(failures.items()))
+  return (
+      f"Failures: {failed:,} of {number:,} judgments.",
+      f"They gave no verdict ({kinds}). What they were to decide counts in no"
+      " score, neither for nor against.",
+  )
 
 
 def rates(

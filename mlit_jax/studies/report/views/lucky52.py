@@ -1,5 +1,6 @@
 """The page of Lucky 52."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,8 @@ def view(results: Mapping[str, Any]) -> spec.View:
           f"test-{test}", f"Choosing: {_TESTS.get(test, test)}", (),
           [
               _curve(results, test), _groups(results, test),
-              *_unread(results, test), _table(results, test),
+              *_references(results, test), *_unread(results, test),
+              _table(results, test),
               _correlations(results, test),
           ],
       )
@@ -46,6 +48,7 @@ def view(results: Mapping[str, Any]) -> spec.View:
       ],
       [_finding(results, test) for test in results["tests"]],
       [*sections, _updates(results), common.closing(results)],
+      results.get("substitutions", ()),
   )
 
 
@@ -120,6 +123,34 @@ def _groups(results, test: str) -> spec.Chart:
   )
 
 
+def _references(results, test: str) -> list[spec.Chart]:
+  """The first two languages beside all (Figure 1: English and Chinese)."""
+  found = results["tests"][test]
+  codes = [
+      x for x in results["order"]["languages"][:2] if x in found["languages"]
+  ]
+  if not codes:
+    return []
+  series = [
+      spec.Series(common.name(code), [
+          spec.estimate(
+              f"{p['number']} {p['added']}",
+              found["systems"][p["system"]]["languages"][code],
+              place=_place([code], p["system"], test),
+          )
+          for p in found["points"]
+      ])
+      for code in codes
+  ]
+  return [spec.Chart(
+      f"{test}_references",
+      f"Accuracy in {common.names(codes)}, tuned on first", spec.LINES, series,
+      "languages tuned on, and the one added", "percent",
+      "What becomes of a language as others are added.",
+      common.measured(common.points(series)), level=(50.0, "guessing"),
+  )]
+
+
 def _unread(results, test: str) -> list[spec.Chart]:
   """A chart for each language that the base has not read (Figures 3 and 4)."""
   found, exposure = results["tests"][test], results["exposure"]
@@ -174,7 +205,7 @@ def _table(results, test: str) -> spec.Table:
       cell = spec.cell(row["languages"][code], place)
       number = results["systems"][system].get("number", 0)
       if code in order[:number]:
-        cell = spec.Cell(cell.value, f"tuned on; {cell.title}", place)
+        cell = dataclasses.replace(cell, title=f"tuned on; {cell.title}")
       cells.append(cell)
     place = _place(codes, system, test)
     rows.append((system, [*cells, spec.cell(row["all"], place)]))
@@ -231,7 +262,8 @@ def _correlation(row: Mapping[str, Any]) -> spec.Cell:
     return spec.Cell(None, "all models are equal")
   low, high = row["ci"]
   return spec.Cell(
-      row["r"], f"95% interval {low:.2f}–{high:.2f}, n = {row['n']}"
+      row["r"], f"95% interval {low:.2f}–{high:.2f}, n = {row['n']}",
+      low=low, high=high, n=row["n"],
   )
 
 

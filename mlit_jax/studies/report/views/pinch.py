@@ -9,6 +9,8 @@ from mlit_jax.studies.report.views import common
 _LEVEL = (50.0, "equal")
 _SCORE = "score against each language’s own model"
 _ALL = (0.0, 100.0)
+# Pinch, section 4.1.
+_INTELLIGIBLE = ({"sr", "hr"}, {"sk", "cs"})
 
 
 def sections(results: Mapping[str, Any]) -> list[spec.Section]:
@@ -141,7 +143,46 @@ def _family(results, found) -> spec.Section:
       f"{_families(codes)}. Columns are coloured each on their own scale, the"
       " diagonal is left out.", common.judged(results, every), shaded=True,
   )
-  return spec.Section("family", "Does relatedness help?", (), [table])
+  return spec.Section(
+      "family", "Does relatedness help?", (),
+      [table, _relations(codes, found["heat_map"])],
+  )
+
+
+def _relations(codes, heat_map) -> spec.Table:
+  """The map's cells by how two languages are related."""
+
+  def of(code):
+    language = common.language(code)
+    return language.subfamily or language.family, language.script
+
+  kinds = {
+      "of one branch": lambda a, b: of(a)[0] == of(b)[0],
+      "of different branches": lambda a, b: of(a)[0] != of(b)[0],
+      "in one script": lambda a, b: of(a)[1] == of(b)[1],
+      "in different scripts": lambda a, b: of(a)[1] != of(b)[1],
+      "mutually intelligible": lambda a, b: {a, b} in _INTELLIGIBLE,
+  }
+  rows = []
+  for label, holds in kinds.items():
+    scores = [
+        heat_map[f"mono-{a}"][b]["score"]
+        for a in codes for b in codes if a != b and holds(a, b)
+    ]
+    scores = [x for x in scores if x is not None]
+    if scores:
+      rows.append((label, [
+          spec.Cell(sum(scores) / len(scores)), spec.Cell(len(scores)),
+      ]))
+  return spec.Table(
+      "family_relations", "The same by how two languages are related",
+      [("score", "mean of the cells above"), ("cells", "of the table above")],
+      rows,
+      "A mean over the cells above; mutually intelligible, after the paper, are"
+      " Serbian and Croatian, and Slovak and Czech.",
+      "The cells state n, interval and judge; of their means no interval is"
+      " computed, as languages are few and cells share models.",
+  )
 
 
 def _against_own(languages, system: str) -> spec.Place:
@@ -153,8 +194,8 @@ def _families(codes) -> str:
   groups: dict[str, list[str]] = {}
   for code in codes:
     language = common.language(code)
-    family = language.subfamily.partition("-")[0] or language.family
-    groups.setdefault(family, []).append(code)
+    family = language.subfamily or language.family
+    groups.setdefault(f"{family} ({language.script})", []).append(code)
   return "; ".join(
       f"{family}: {common.names(members)}" for family, members in
       groups.items()

@@ -30,6 +30,7 @@ def view(results: Mapping[str, Any]) -> spec.View:
           *(_scores(results, size) for size in sizes),
           _gains(results), _contests(results), common.closing(results),
       ],
+      results.get("substitutions", ()),
   )
 
 
@@ -76,7 +77,10 @@ def _scores(results, size: str) -> spec.Section:
       row = results["scores"][system][code]
       every.append(spec.estimate("", row))
       cells.append(
-          spec.Cell(row["score"], _details(row), spec.Place([code], system))
+          spec.Cell(
+              row["score"], _details(row), spec.Place([code], system),
+              *(row["ci"] if row["n"] else (None, None)), row["n"],
+          )
       )
     rows.append((system, cells))
   table = spec.Table(

@@ -11,22 +11,6 @@ _LABELS = {"alpaca-en": "English data alone", "muit": "one model for all"}
 _OWN = "its own model"
 # How the ids of questions about a text begin.
 _READING = "reading/"
-_SUBSTITUTIONS = (
-    "The pocket world stands in for all of the paper's data: facts asked for in"
-    " other words for Alpaca and MI-Eval, pairs of sentences for WikiMatrix,"
-    " NewsCommentary and FLORES-101, short texts with a question for XQuAD and"
-    " MLQA, running text for mC4; a base that has read mostly English for"
-    " LLaMA-7B. Other systems made from LLaMA are not compared with.",
-    "chrF of single sentences, averaged, stands in for COMET, BLEURT and BLEU.",
-    "The mean cosine of parallel sentences' vectors in the untuned base's last"
-    " layer stands in for the similarity of Pan et al. (2021).",
-    "A question counts as answered if the right answer stands in the answer,"
-    " as the paper's released code counts it, where the judge is the reference"
-    " judge.",
-    "Continued pre-training counts documents, translation data pairs of"
-    " sentences: both are what the paper calls the scale of the data, and they"
-    " are not equally long.",
-)
 
 
 def view(results: Mapping[str, Any]) -> spec.View:
@@ -53,7 +37,8 @@ def view(results: Mapping[str, Any]) -> spec.View:
           "The scaling law says how translation improves with its data; it"
           " shares a budget of translation data out among languages.",
       ],
-      _findings(results), sections, [_languages(goals), *_SUBSTITUTIONS],
+      _findings(results), sections,
+      [_languages(goals), *results.get("substitutions", ())],
   )
 
 
@@ -168,15 +153,15 @@ def _translation(results) -> spec.Section:
 
 
 def _ablation(results) -> spec.Section:
-  kinds = ("main", "own", "into", "out_of")
-  rows = []
-  for row in results["ablation"]:
-    marks = [spec.Cell("✓" if row["data"][k] else "") for k in kinds]
-    rows.append((row["system"], [*marks, spec.cell(row["accuracy"])]))
+  kinds, rows = ("main", "own", "into", "out_of"), []
   lang = next(
       x["system"].removeprefix("into-") for x in results["ablation"]
       if x["system"].startswith("into-")
   )
+  for row in results["ablation"]:
+    marks = [spec.Cell("✓" if row["data"][k] else "") for k in kinds]
+    place = spec.Place([lang], row["system"], search=_READING)
+    rows.append((row["system"], [*marks, spec.cell(row["accuracy"], place)]))
   name = common.name(lang)
   table = spec.Table(
       "ablation", f"What each kind of data is good for: {name}",
