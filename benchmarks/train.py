@@ -166,6 +166,19 @@ def ours(fields, method: str, part: int, steps: int) -> dict:
   }
 
 
+def adapted(model):
+  """transformers' model with PEFT's adapters on query, key and value."""
+  import peft
+
+  return peft.get_peft_model(
+      model,
+      peft.LoraConfig(
+          r=RANK, lora_alpha=16, lora_dropout=0.0,
+          target_modules=["q_proj", "k_proj", "v_proj"],
+      ),
+  )
+
+
 def theirs(
     found, fields, method: str, padding: bool, part: int, steps: int
 ) -> dict:
@@ -189,15 +202,7 @@ def theirs(
       )
   )
   if method == "lora":
-    import peft
-
-    model = peft.get_peft_model(
-        model,
-        peft.LoraConfig(
-            r=RANK, lora_alpha=16, lora_dropout=0.0,
-            target_modules=["q_proj", "k_proj", "v_proj"],
-        ),
-    )
+    model = adapted(model)
   model.train()
   adam = torch.optim.AdamW(
       [p for p in model.parameters() if p.requires_grad], lr=1e-4

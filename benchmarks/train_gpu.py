@@ -20,7 +20,9 @@ import subprocess
 import sys
 import time
 
-LENGTH, RANK = 2048, 8
+from train import RANK, adapted
+
+LENGTH = 2048
 RUNS = (("1b", "full", 8), ("1b", "lora", 16), ("7b", "lora", 4))
 CONTENDERS = ("ours", "theirs", "theirs, checkpointed")
 STEPS, WARM = 10, 2
@@ -119,17 +121,9 @@ def theirs(
   if checkpointed:
     model.gradient_checkpointing_enable({"use_reentrant": False})
   if method == "lora":
-    import peft
-
     if checkpointed:
       model.enable_input_require_grads()
-    model = peft.get_peft_model(
-        model,
-        peft.LoraConfig(
-            r=RANK, lora_alpha=16, lora_dropout=0.0,
-            target_modules=["q_proj", "k_proj", "v_proj"],
-        ),
-    )
+    model = adapted(model)
   model.train()
   trained = [p for p in model.parameters() if p.requires_grad]
   adam = torch.optim.AdamW(trained, lr=1e-4, fused=on_gpu)

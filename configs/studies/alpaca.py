@@ -62,8 +62,7 @@ def _pocket() -> ml_collections.ConfigDict:
       " OpenAssistant's fifty prompts.",
       "Of the paper's nine languages Bulgarian, German and French are missing;"
       " for its unseen ones, Bengali and Norwegian, stand Hebrew and Swahili.",
-      "A small decoder that has read the pocket world's text, in two sizes,"
-      " stands in for the paper's sixteen bases of five families.",
+      f"{pocket.DECODER} the paper's sixteen bases of five families.",
   )
   config.test_languages = ("en", "es", "ru", "zh")  # seen, rated
   config.unseen_languages = ("he", "sw")
@@ -82,11 +81,6 @@ def _pocket() -> ml_collections.ConfigDict:
 def _pocket_lora() -> ml_collections.ConfigDict:
   config = _pocket()
   config.other_bases = ml_collections.ConfigDict()
-  config.substitutions = (
-      *config.substitutions[:-1],
-      "A small decoder that has read the pocket world's text stands in for the"
-      " paper's sixteen bases of five families.",
-  )
   config.tune.lora = ml_collections.ConfigDict({
       "pattern": "attention|mlp", "rank": 16, "alpha": 32.0, "dropout": 0.0,
   })

@@ -53,8 +53,7 @@ def _pocket() -> ml_collections.ConfigDict:
       "Hand-written beginnings with two endings, and questions with a right and"
       " a wrong answer, stand in for XCOPA, XStoryCloze and XWinograd; the"
       " pocket world's questions for Bactrian-X.",
-      "A small decoder that has read the pocket world's text stands in for"
-      " BLOOM 7.1B.",
+      f"{pocket.DECODER} BLOOM 7.1B.",
       "Korean, whose checkpoint the paper leaves out of a correlation, is not"
       " there: the checkpoint that matters most is left out instead. How far"
       " consonants correspond needs a table of one's own.",

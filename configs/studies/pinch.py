@@ -34,7 +34,6 @@ from mlit_jax import languages
 from mlit_jax.configs.studies import paper, pocket
 
 PRESETS = ("pocket", "own", "paper", "paper_slavic")
-_GEMMA = ("Gemma stands in for PaLM 2-S.",)
 
 
 def get_config(preset: str = "pocket") -> ml_collections.ConfigDict:
@@ -54,8 +53,7 @@ def _pocket() -> ml_collections.ConfigDict:
       "The pocket world's questions stand in for LIMA, OpenAssistant and"
       " AlpacaFarm, in the paper's twelve languages; nothing is translated by a"
       " machine.",
-      "A small decoder that has read the pocket world's text stands in for PaLM"
-      " 2-S.",
+      f"{pocket.DECODER} PaLM 2-S.",
       "Of the paper's seven Slavic languages there are two: pairs of related"
       " languages stand in for them.",
   )
@@ -98,7 +96,6 @@ def _paper() -> ml_collections.ConfigDict:
   config = _of_paper(languages.SETS["pinch"])
   config.experiments = ("percent", "half", "number", "bilingual", "share")
   config.percents = (1.0, *(float(p) for p in range(10, 101, 10)))
-  config.substitutions = _GEMMA
   config.one_percent = 40  # over eleven languages, and 4,600 in English
   config.half_percents = config.percents
   config.numbers = (1, 2, 3, 4, 5, 6)
@@ -109,7 +106,6 @@ def _paper() -> ml_collections.ConfigDict:
 def _paper_slavic() -> ml_collections.ConfigDict:
   config = _of_paper(languages.SETS["slavic"])
   config.main_language = "ru"
-  config.substitutions = _GEMMA
   config.experiments = ("family",)
   config.family = config.languages
   return config
@@ -117,6 +113,7 @@ def _paper_slavic() -> ml_collections.ConfigDict:
 
 def _of_paper(codes) -> ml_collections.ConfigDict:
   config = paper.common(codes, ("gemma_2b", "gemma_7b"), "full")
+  config.substitutions = ("Gemma stands in for PaLM 2-S.",)
   config.num_examples = 4640
   config.train, config.evaluation = "lima_oasst", "alpacafarm"
   config.sources.lima_oasst = paper.expected(4640, 1600)

@@ -14,6 +14,9 @@ _SHARES = {
     "he": 1.5, "hi": 1.1, "it": 0.9, "ru": 1.45, "sw": 1.0, "zh": 0.7,
 }
 
+# Of the report's substitutions: what its base is in place of.
+DECODER = "A small decoder that has read the pocket world's text stands in for"
+
 
 def common(languages: Sequence[str]) -> ml_collections.ConfigDict:
   """A study of these languages of the pocket world."""

@@ -41,8 +41,7 @@ def _pocket() -> ml_collections.ConfigDict:
       "The pocket world's questions stand in for Bactrian-X, at the size of"
       " Lima-X too; there is no curated set, as Lima-X is one. Its questions of"
       " two turns stand in for MT-Bench-X.",
-      "A small decoder that has read the pocket world's text stands in for"
-      " 24EU-7B and Mixtral.",
+      f"{pocket.DECODER} 24EU-7B and Mixtral.",
   )
   config.evaluation = "two-turns"
   config.few_examples = 128

@@ -224,7 +224,6 @@ class Answerer:
     kept = ids[lost + len(begin) :]
     return (*begin, *kept), lost, unknown
 
-
   def _unknown(self, ids: Sequence[int]) -> int:
     """How many tokens stand for what the tokenizer does not know."""
     t = self._tokenizer

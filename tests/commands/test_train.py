@@ -1,14 +1,10 @@
 """`mlit train`: runs, resumes, exports; wrong use."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
+import terminated
 import token_directories
 
 from mlit_jax import main
@@ -216,24 +212,16 @@ def test_trains_an_encoder_decoder(data, tmp_path):
 
 def _until(workdir, data, step):
   """Runs in a process until it has made so many steps; then SIGTERM."""
-  code = "from mlit_jax import main; main.run()"
   metrics = workdir / "metrics.jsonl"
-  with subprocess.Popen(
-      [sys.executable, "-c", code, "train", "--config", "tiny", *SHAPE, *SIZES,
-       "--workdir", workdir, "--config.train.num_steps=100000",
+  terminated.run(
+      ["train", "--config", "tiny", *SHAPE, *SIZES, "--workdir", workdir,
+       "--config.train.num_steps=100000",
        f"--config.data.directories={data / 'en'}", "--config.logging.every=500",
        "--config.checkpoint.every=20"],
-      stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-  ) as process:
-    for _ in range(1200):
-      if metrics.exists() and len(metrics.read_text().splitlines()) >= step:
-        break
-      assert process.poll() is None, process.stderr.read()
-      time.sleep(0.05)
-    os.kill(process.pid, signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
-  assert process.returncode == 75, err
-  assert "start it again with the same command" in out
+      lambda: metrics.exists()
+      and len(metrics.read_text().splitlines()) >= step,
+      60,
+  )
   steps = [row["step"] for row in _metrics(workdir)]
   assert steps == list(range(1, len(steps) + 1))
   return len(steps)

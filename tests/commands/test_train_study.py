@@ -1,13 +1,9 @@
 """`mlit train --study NAME --run RUN`: one model of a study."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
+import terminated
 
 from mlit_jax import main
 
@@ -34,19 +30,7 @@ def _until(workdir, step):
   argv = ["train", "--study", "pinch:pocket", "--run", "base", "--workdir",
           workdir, *SMALL, "--study.pretrain.epochs=100000",
           "--study.pretrain.checkpoint_every=20"]
-  with subprocess.Popen(
-      [sys.executable, "-c", "from mlit_jax import main; main.run()", *argv],
-      stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-  ) as process:
-    for _ in range(2400):
-      if last() >= step:
-        break
-      assert process.poll() is None, process.stderr.read()
-      time.sleep(0.05)
-    os.kill(process.pid, signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
-  assert process.returncode == 75, err
-  assert "start it again with the same command" in out
+  out = terminated.run(argv, lambda: last() >= step, 120)
   assert f"saved step {last()} of" in out
   return last()
 

@@ -273,13 +273,18 @@ def cell(row: Mapping[str, Any] | None, place: Place | None = None) -> Cell:
   """A cell from a score or rate of results.json."""
   if row is None:
     return Cell(None)
-  point = estimate("", row)
-  if point.y is None or point.low is None:
-    return Cell(point.y, place=place)
+  return of_point(estimate("", row, place=place))
+
+
+def of_point(point: Point, more: str = "") -> Cell:
+  """A cell from a point; its title says the interval, and `more`."""
+  parts = [more] if more else []
+  if point.y is not None and point.low is not None:
+    parts.insert(
+        0, f"95% interval {point.low:.1f}–{point.high:.1f}, n = {point.n:,}"
+    )
   return Cell(
-      point.y,
-      f"95% interval {point.low:.1f}–{point.high:.1f}, n = {point.n:,}",
-      place, point.low, point.high, point.n,
+      point.y, "; ".join(parts), point.place, point.low, point.high, point.n
   )
 
 

@@ -180,10 +180,9 @@ def _sums(results, base: str) -> spec.Table:
   ratings, codes = results["ratings"], _asked(results)
   rows = [
       (system, [
-          _sum(
-              _point(lang, ratings[system][lang]),
+          spec.of_point(
+              _point(lang, ratings[system][lang] | {"system": system}),
               f"without the gate {ratings[system][lang]['ungated']['sum']:g}",
-              spec.Place([lang], system),
           )
           for lang in codes
       ])
@@ -197,15 +196,6 @@ def _sums(results, base: str) -> spec.Table:
           results,
           [_point(c, ratings[s][c]) for s in own for c in codes],
       ),
-  )
-
-
-def _sum(point: spec.Point, more: str, place: spec.Place) -> spec.Cell:
-  interval = "" if point.low is None else (
-      f"95% interval {point.low:.1f}–{point.high:.1f}, n = {point.n:,}; "
-  )
-  return spec.Cell(
-      point.y, interval + more, place, point.low, point.high, point.n
   )
 
 
