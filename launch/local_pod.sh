@@ -4,7 +4,8 @@
 #   launch/local_pod.sh N [--devices D] [--dry_run] -- mlit train ...
 #
 # Every process has D CPU devices (default 1). Their lines are prefixed with
-# their index; signals go to all of them; the exit status is the worst.
+# their index; signals go to all of them; the exit status is the worst, where
+# 75 (to be started again) is next to 0.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
@@ -57,7 +58,9 @@ for pid in "${pids[@]}"; do
   # A signal ends `wait` early.
   while kill -0 "$pid" 2>/dev/null; do wait "$pid" || true; done
   wait "$pid" && status=0 || status=$?
-  ((status <= worst)) || worst=$status
+  if ((status == 75 ? worst == 0 : worst == 75 ? status : status > worst)); then
+    worst=$status
+  fi
 done
 for pid in "${readers[@]}"; do
   while kill -0 "$pid" 2>/dev/null; do wait "$pid" || sleep 0.05; done

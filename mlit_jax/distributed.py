@@ -23,14 +23,20 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mlit_jax.errors import UsageError
+from mlit_jax.errors import (
+    FAILED,
+    INTERRUPTED,
+    PREEMPTED,
+    WRONG_USE,
+    Preempted,
+    UsageError,
+)
 
 # Seconds after which a host that is silent counts as dead.
 HEARTBEAT = 20
 _JOIN = 300  # seconds that hosts have to find each other
 _END = 3600  # seconds that the others wait for the first one's last files
 _NAMES = "MLIT_COORDINATOR", "MLIT_NUM_PROCESSES", "MLIT_PROCESS_INDEX"
-_FAILED, _WRONG_USE, _INTERRUPTED = 1, 2, 130
 # How JAX, Gloo and Orbax say that another process is gone.
 _LOST = re.compile(
     r"gloo|coordination service|heartbeat|\bUNAVAILABLE\b|Socket closed"
@@ -85,20 +91,30 @@ def run(work: Callable[[], int]) -> int:
   host = _join(settings)
   try:
     status = work()
+  except Preempted:
+    # All hosts are, at one step; the first says so.
+    _shut_down()
+    if host.index == 0:
+      raise
+    return PREEMPTED
   except BaseException as e:
     if loss := _loss(e):
       print(
           f"mlit: {_lost(host)} ({_line(loss)})", file=sys.stderr, flush=True
       )
-      os._exit(_FAILED)
+      os._exit(PREEMPTED)
     # The others must not be waited for: they wait for this one.
     atexit.register(_leave, e)
     raise
+  _shut_down()
+  return status
+
+
+def _shut_down() -> None:
   import jax
 
   with contextlib.suppress(RuntimeError):  # all is done
     jax.distributed.shutdown()
-  return status
 
 
 def _settings(env) -> _Explicit | str | None:
@@ -184,11 +200,11 @@ def _line(error: BaseException) -> str:
 
 
 def _leave(error: BaseException) -> None:
-  status = _FAILED
+  status = FAILED
   if isinstance(error, UsageError):
-    status = _WRONG_USE
+    status = WRONG_USE
   elif isinstance(error, KeyboardInterrupt):
-    status = _INTERRUPTED
+    status = INTERRUPTED
   sys.stdout.flush()
   sys.stderr.flush()
   os._exit(status)
@@ -213,10 +229,11 @@ def _supervise() -> None:
   if code < 0:
     if code == -signal.SIGABRT and any(_FATAL in line for line in held):
       print(f"mlit: {_lost(None)}", file=sys.stderr)
+      code = PREEMPTED
     else:
       os.write(2, b"".join(held))
       print(f"mlit: ended by signal {-code}", file=sys.stderr)
-    code = _FAILED
+      code = FAILED
   sys.stderr.flush()
   os._exit(code)
 

@@ -8,10 +8,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mlit_jax import __version__
-from mlit_jax.errors import UsageError
+from mlit_jax import __version__, sigterm
+from mlit_jax.errors import (
+    FAILED,
+    INTERRUPTED,
+    PREEMPTED,
+    WRONG_USE,
+    Preempted,
+    UsageError,
+)
 
-DONE, FAILED, WRONG_USE = 0, 1, 2
 _EPILOG = """examples:
   mlit study pinch:pocket --workdir runs/pocket
   mlit report runs/pocket
@@ -70,16 +76,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return WRONG_USE
   args.overrides = rest
   try:
-    return args.run(args)
+    with sigterm.raised():
+      return args.run(args)
   except UsageError as e:
     print(f"mlit {args.command}: {_line(e)}", file=sys.stderr)
     return WRONG_USE
+  except Preempted as e:
+    print(
+        f"mlit {args.command}: {_line(e)}; start it again with the same"
+        " command, and it goes on from here", file=sys.stderr,
+    )
+    return PREEMPTED
   except KeyboardInterrupt:
     print(
         f"mlit {args.command}: stopped; the same command goes on from here",
         file=sys.stderr,
     )
-    return 130
+    return INTERRUPTED
   except (ValueError, OSError, RuntimeError) as e:
     if not _expected(e):
       raise
@@ -94,7 +107,7 @@ def _expected(error: Exception) -> bool:
   )
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
   text = str(error)
   if isinstance(error, OSError) and error.filename and error.strerror:
     text = f"{error.filename}: {error.strerror}"

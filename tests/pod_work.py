@@ -14,7 +14,7 @@ import sys
 import time
 
 from mlit_jax import distributed
-from mlit_jax.errors import UsageError
+from mlit_jax.errors import PREEMPTED, UsageError
 
 
 def work(how, victim):
@@ -46,7 +46,7 @@ def work(how, victim):
           os.kill(os.getpid(), getattr(signal, how))
       if watch.asked(step):
         print("asked at", step, flush=True)
-        return preemption.EXIT_STATUS
+        return PREEMPTED
       time.sleep(0.02)
   return 1
 

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -82,6 +83,24 @@ def test_where_one_hangs_the_other_says_so_and_stops():
   os.kill(stopped, signal.SIGKILL)
   status, lines = finish(pod)
   assert status == 1 and lines["[1]"][-1] == "mlit: ended by signal 9"
+
+
+@pytest.mark.slow
+@pytest.mark.multiprocess
+def test_what_lost_another_host_asks_to_be_started_again():
+  with socket.create_server(("127.0.0.1", 0)) as free:
+    port = free.getsockname()[1]
+  env = os.environ | {
+      "MLIT_COORDINATOR": f"127.0.0.1:{port}", "MLIT_NUM_PROCESSES": "2",
+  }
+  hosts = [
+      subprocess.Popen(
+          [sys.executable, pod_work.__file__, "fail", "1"],
+          env=env | {"MLIT_PROCESS_INDEX": str(index)},
+      )
+      for index in range(2)
+  ]
+  assert [host.wait(timeout=90) for host in hosts] == [75, 1]
 
 
 def stopped_below(pid):

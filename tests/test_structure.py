@@ -16,8 +16,8 @@ ROOT = PACKAGE.parent
 
 # A module may import from its own layer and from lower ones (DESIGN, 1).
 LAYERS = {
-    "errors": 0, "languages": 0, "scripts": 0, "records": 0, "cpu": 0,
-    "cache": 0, "pacing": 0, "distributed": 0, "locked_directory": 0,
+    "errors": 0, "sigterm": 0, "languages": 0, "scripts": 0, "records": 0,
+    "cpu": 0, "cache": 0, "pacing": 0, "distributed": 0, "locked_directory": 0,
     "translation": 1, "data": 1, "partitioning": 1, "mesh_presets": 1,
     "judging": 1,
     "models": 2,

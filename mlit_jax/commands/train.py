@@ -59,28 +59,10 @@ def run(args) -> int:
 
 
 def _train(config, workdir, profiled) -> int:
-  import jax
-
   from mlit_jax.commands import train_run
-  from mlit_jax.training import loop
 
-  try:
-    train_run.run(config, workdir, profiled)
-  except loop.Preempted as e:
-    return preempted(e, jax.process_index() == 0)
+  train_run.run(config, workdir, profiled)
   return 0
-
-
-def preempted(reason: Exception, tell: bool = True) -> int:
-  """Says that the run is to be started again; the exit status for it."""
-  from mlit_jax.training import preemption
-
-  if tell:
-    print(
-        f"mlit train: {reason}; start it again with the same command",
-        flush=True,
-    )
-  return preemption.EXIT_STATUS
 
 
 def _steps(text: str | None) -> tuple[int, int] | None:

@@ -21,7 +21,7 @@ def run(spec: str, run_name: str | None, workdir: str, rest) -> int:
   Raises:
     UsageError: no such study, key or run; names the nearest, or all runs.
   """
-  from mlit_jax.commands import overrides, study, train
+  from mlit_jax.commands import overrides, study
   from mlit_jax.studies import loading, runner
 
   name, preset, config = study.load(spec, rest)
@@ -35,13 +35,8 @@ def run(spec: str, run_name: str | None, workdir: str, rest) -> int:
       "config": overrides.flatten(config),
   }
   cpu.keep_freed_memory()  # before JAX starts
-  from mlit_jax.training import loop
-
   with runner.Workdir(path, identity) as opened:
-    try:
-      runner.run(steps, opened, Progress())
-    except loop.Preempted as e:
-      return train.preempted(e)
+    runner.run(steps, opened, Progress())
   print(f"done: {opened.steps / steps[-1].name / 'model'}")
   return 0
 

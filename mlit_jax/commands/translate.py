@@ -3,7 +3,7 @@
 import sys
 
 from mlit_jax.commands import overrides
-from mlit_jax.errors import UsageError
+from mlit_jax.errors import INTERRUPTED, PREEMPTED, UsageError
 
 SUMMARY = "translate prompts or instructions into other languages"
 EXAMPLE = """mlit translate IN.jsonl --to he,ru --output OUT.jsonl \\
@@ -20,7 +20,6 @@ written like all others; OUT.summary.json counts them. Credentials come from
 where Google's libraries look for them, or from --key_env and --key_file.
 exit codes: 0 done; 1 something has no translation, or the spending cap was
 reached (the message says how to go on); 2 wrong use; 75 stopped by SIGTERM"""
-_STOPPED, _PREEMPTED = 130, 75
 
 
 def add_arguments(parser) -> None:
@@ -254,5 +253,5 @@ def _say_stopped(outcome, args, store) -> int:
       f" {store.path}",
       file=sys.stderr,
   )
-  codes = {translator.BUDGET: 1, "SIGTERM": _PREEMPTED}
-  return codes.get(outcome.stopped, _STOPPED)
+  codes = {translator.BUDGET: 1, "SIGTERM": PREEMPTED}
+  return codes.get(outcome.stopped, INTERRUPTED)

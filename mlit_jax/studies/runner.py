@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mlit_jax import locked_directory, records
-from mlit_jax.errors import UsageError
+from mlit_jax.errors import Preempted, UsageError
 from mlit_jax.studies import study as study_lib
 from mlit_jax.studies import workers
 from mlit_jax.studies.progress import Progress
@@ -100,6 +100,9 @@ def run(
 
   Returns:
     The number of steps done now (the others had been done before).
+
+  Raises:
+    Preempted: by SIGTERM; what was training has saved a checkpoint.
   """
   work = _Work(steps, workdir, progress)
   try:
@@ -118,6 +121,10 @@ def run(
         pool.submit(step.name)
       for name, seconds in pool.wait(progress.show):
         work.finish(name, seconds)
+  except Preempted:
+    if pool is not None:
+      pool.preempt()
+    raise
   finally:
     if pool is not None:
       pool.close()

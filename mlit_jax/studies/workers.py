@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from mlit_jax import sigterm
 from mlit_jax.errors import UsageError
 from mlit_jax.studies.study import Place, Step
 
@@ -21,6 +22,7 @@ from mlit_jax.studies.study import Place, Step
 LOCK = ".workers.lock"
 _MAX_JOBS = 4
 _PATIENCE = 10.0  # seconds
+_SAVING = 20.0  # seconds; a machine that is taken away leaves 30
 _POLL = 0.1
 
 
@@ -108,6 +110,12 @@ class Pool:
         " repeats"
     )
 
+  def preempt(self) -> None:
+    """Tells running steps to end; waits for those that train to save."""
+    for process in multiprocessing.active_children():
+      process.terminate()
+    concurrent.futures.wait(self._running, _SAVING)
+
   def close(self) -> None:
     """Ends the processes, with whatever they are doing."""
     if self._executor is None:
@@ -158,6 +166,7 @@ def _begin(make_graph, lock, steps, shown, threads) -> None:
   """First words of a worker."""
   global _graph, _steps, _shown, _lock
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+  signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as long as no step is done
   threading.Thread(target=_end_with_parent, daemon=True).start()
   _lock = open(lock, "w")  # noqa: SIM115  Held open: so is the lock.
   fcntl.flock(_lock, fcntl.LOCK_SH)
@@ -185,5 +194,6 @@ def _work(name: str) -> float:
       last = now
       _shown.put((name, detail))
 
-  _graph[name].work(Place(_steps / name, _steps), show)
+  with sigterm.raised():
+    _graph[name].work(Place(_steps / name, _steps), show)
   return time.monotonic() - began

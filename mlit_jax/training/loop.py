@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from mlit_jax import partitioning
+from mlit_jax.errors import Preempted
 from mlit_jax.training import optimizer, validation
 from mlit_jax.training.checkpoint import Checkpoints
 from mlit_jax.training.step import Step, TrainState
@@ -21,10 +22,6 @@ from mlit_jax.training.validation import (
     ValidationSet,
 )
 from mlit_jax.training.watch import TrainingError, Watch, WatchConfig
-
-
-class Preempted(RuntimeError):
-  """The run was asked to stop, and has saved; start it again to go on."""
 
 
 @dataclasses.dataclass(frozen=True)

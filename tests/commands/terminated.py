@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 
 def run(argv: Sequence, reached: Callable[[], bool], seconds: int) -> str:
-  """Runs `mlit`, sends SIGTERM once it has got there; what it printed.
+  """Runs `mlit`, sends SIGTERM once it has got there; its messages.
 
   It gets SIGTERM after so many seconds in any case.
   """
@@ -23,7 +23,7 @@ def run(argv: Sequence, reached: Callable[[], bool], seconds: int) -> str:
       assert process.poll() is None, process.stderr.read()
       time.sleep(0.05)
     os.kill(process.pid, signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=120)
   assert process.returncode == 75, err
-  assert "start it again with the same command" in out
-  return out
+  assert "start it again with the same command" in err
+  return err

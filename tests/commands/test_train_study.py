@@ -30,8 +30,8 @@ def _until(workdir, step):
   argv = ["train", "--study", "pinch:pocket", "--run", "base", "--workdir",
           workdir, *SMALL, "--study.pretrain.epochs=100000",
           "--study.pretrain.checkpoint_every=20"]
-  out = terminated.run(argv, lambda: last() >= step, 120)
-  assert f"saved step {last()} of" in out
+  said = terminated.run(argv, lambda: last() >= step, 120)
+  assert f"saved step {last()} of" in said
   return last()
 
 

@@ -137,7 +137,7 @@ def test_a_local_pod_prefixes_lines_and_returns_the_worst_status(monkeypatch):
       " print(os.environ['MLIT_NUM_PROCESSES'], os.environ['XLA_FLAGS'],"
       " sys.argv[1:]); sys.exit([0, 75, 3][i])", *NASTY,
   )
-  assert done.returncode == 75
+  assert done.returncode == 3
   flags = "--xla_cpu_max_isa=AVX2 --xla_force_host_platform_device_count=2"
   line = f"3 {flags} {NASTY}"
   assert sorted(done.stdout.splitlines()) == [f"[{i}] {line}" for i in range(3)]
@@ -171,3 +171,15 @@ def test_a_killed_process_shows_in_the_status():
       " os.kill(os.getpid(), signal.SIGKILL)",
   )
   assert done.returncode == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize(("ends", "status"), [
+    ("0 75", 75), ("75 0", 75), ("75 1", 1), ("1 75", 1), ("2 1", 2),
+])
+def test_a_local_pod_ends_as_its_worst_process(ends, status):
+  done = call(
+      "local_pod.sh", "2", "--", sys.executable, "-c",
+      "import os, sys; i = int(os.environ['MLIT_PROCESS_INDEX'])\n"
+      f"sys.exit(int('{ends}'.split()[i]))",
+  )
+  assert done.returncode == status

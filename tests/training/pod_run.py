@@ -22,6 +22,7 @@ import killed_run
 import numpy as np
 
 from mlit_jax import distributed
+from mlit_jax.errors import PREEMPTED, Preempted
 
 ROWS, BATCH, NUM_STEPS, EVERY = 24, 8, 12, 3
 
@@ -107,15 +108,20 @@ def train(workdir, precision, kind="full", death=""):
 
 
 def work(workdir, *options):
-  from mlit_jax.training import loop, preemption
-
   try:
     train(pathlib.Path(workdir), *options)
-  except loop.Preempted as e:
+  except Preempted as e:
     print(e, flush=True)
-    return preemption.EXIT_STATUS
+    raise
   return 0
 
 
+def main():
+  try:
+    return distributed.run(lambda: work(*sys.argv[1:]))
+  except Preempted:
+    return PREEMPTED
+
+
 if __name__ == "__main__":
-  sys.exit(distributed.run(lambda: work(*sys.argv[1:])))
+  sys.exit(main())

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mlit_jax import partitioning
+from mlit_jax.errors import Preempted
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.training import loop
 from mlit_jax.training.loop import TrainingError
@@ -220,7 +221,7 @@ def test_with_dropout_it_goes_on_bit_by_bit(tmp_path):
 
   params, losses = run()
   options = {"checkpoints": (tmp_path / "c", 10)}
-  with pytest.raises(loop.Preempted):
+  with pytest.raises(Preempted):
     run(preempted=lambda done: done == 2, **options)
   again, rest = run(**options)
   assert rest == losses[2:]
