@@ -24,7 +24,7 @@ import numpy as np
 from mlit_jax import distributed
 from mlit_jax.errors import PREEMPTED, Preempted
 
-ROWS, BATCH, NUM_STEPS, EVERY = 24, 8, 12, 3
+ROWS, BATCH, NUM_STEPS, EVERY = 16, 8, 50, 12
 
 
 def rows():

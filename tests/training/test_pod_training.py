@@ -82,7 +82,7 @@ def test_hosts_agree_with_one_in_float64(
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_hosts(alone, tmp_path):
   """Also from the checkpoint before, where the newest is damaged."""
-  status, said = pod(2, tmp_path, "float64", "full", "1:8")
+  status, said = pod(2, tmp_path, "float64", "full", "1:32")
   assert status == 1
   assert "[1] mlit: ended by signal 9\n" in said
   assert said.count("lost another one, and stops; start all of them again") == 1
@@ -92,15 +92,16 @@ def test_a_run_goes_on_with_another_number_of_hosts(alone, tmp_path):
   newest = checkpoints / str(kept[-1])
   for path in newest.rglob("d/*"):
     path.write_bytes(path.read_bytes()[:-1])
-  status, said = pod(4, tmp_path, "float64", "full", "0:11")
+  status, said = pod(4, tmp_path, "float64", "full", "0:44")
   assert status == 1
+  assert time.time() - (tmp_path / "death").stat().st_mtime < 60
   assert said.count(f"{newest}: damaged (") == 1  # said once, by the first
   assert f"set aside, going on from step {kept[-2]}\n" in said
   assert f"[0] step {kept[-2] + 1}\n" in said
   assert f"[0] step {kept[-2]}\n" not in said
   status, said = pod(1, tmp_path, "float64")
   assert status == 0, said
-  assert "[0] step 6\n" not in said and "[0] step 10\n" in said
+  assert "[0] step 24\n" not in said and "[0] step 40\n" in said
   assert_agree(losses(tmp_path), alone("float64"), 1e-9)
 
 
