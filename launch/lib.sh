@@ -32,7 +32,7 @@ run() {
 
 # A comment among the commands that --dry_run prints.
 note() {
-  [[ ! $dry_run ]] || printf '# %s\n' "$1"
+  [[ ! $dry_run ]] || printf '# %s\n' "${1//$'\n'/$'\n'# }"
 }
 
 say() {

@@ -214,7 +214,7 @@ class _Run:
         for number in self._config.num_steps
     )
     over = self._over(index)
-    limits = np.where(over, -np.inf, self._watch.limits())
+    limits = np.where(over, -np.inf, self._watch.limits(index + 1))
     tokens = int(np.count_nonzero(batch["segment_ids"]))
     self._state, metrics = self._step(
         self._state, self._step.place(batch), np.asarray(rates), limits

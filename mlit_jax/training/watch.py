@@ -47,18 +47,25 @@ class Watch:
   def __init__(self, config: WatchConfig, num_adapters: int):
     """Has seen nothing yet."""
     self._config = config
-    self._means = [0.0] * num_adapters
-    self._seen = [0] * num_adapters
+    # (mean, steps seen) of each adapter, after the last two steps looked at.
+    self._means = self._before = [(0.0, 0)] * num_adapters
+    self._last = 0  # the step looked at last
     self._in_a_row = 0
 
-  def limits(self) -> np.ndarray:
-    """Above which a loss is bad, [K]; a step late, as everything here."""
-    limits = np.full(len(self._means), np.inf)
+  def limits(self, step: int) -> np.ndarray:
+    """Above which a loss is bad, [K].
+
+    Args:
+      step: number of the step that begins, from 1. What came before the one
+        before it counts: that one may still be under way, and whether it is (a
+        checkpoint waits for it) must change nothing.
+    """
+    means = self._before if self._last == step - 1 else self._means
+    limits = np.full(len(means), np.inf)
     if self._config.spike:
-      for k, seen in enumerate(self._seen):
+      for k, (mean, seen) in enumerate(means):
         if seen >= _SETTLED:
-          mean = self._means[k] / (1 - _MEMORY**seen)
-          limits[k] = self._config.spike * mean
+          limits[k] = self._config.spike * mean / (1 - _MEMORY**seen)
     return limits
 
   def is_bad(self, progress) -> bool:
@@ -74,12 +81,14 @@ class Watch:
       TrainingError: the config says `stop`, or too many were bad in a row.
     """
     bad = [k for k, ok in enumerate(progress.ok) if ok is False]
-    for k, (loss, ok) in enumerate(
-        zip(progress.losses, progress.ok, strict=True)
-    ):
-      if ok:
-        self._means[k] = _MEMORY * self._means[k] + (1 - _MEMORY) * loss
-        self._seen[k] += 1
+    self._before, self._last = self._means, progress.step
+    self._means = [
+        (_MEMORY * mean + (1 - _MEMORY) * loss, seen + 1) if ok
+        else (mean, seen)
+        for (mean, seen), loss, ok in zip(
+            self._means, progress.losses, progress.ok, strict=True
+        )
+    ]
     if not bad:
       self._in_a_row = 0
       return False
@@ -91,13 +100,14 @@ class Watch:
   def get_state(self) -> dict:
     """As JSON values."""
     return {
-        "means": self._means, "seen": self._seen, "in_a_row": self._in_a_row
+        "means": self._means, "before": self._before, "last": self._last,
+        "in_a_row": self._in_a_row,
     }
 
   def set_state(self, state: dict) -> None:
     """Goes on from what `get_state` returned."""
-    self._means, self._seen = list(state["means"]), list(state["seen"])
-    self._in_a_row = state["in_a_row"]
+    self._means, self._before = list(state["means"]), list(state["before"])
+    self._last, self._in_a_row = state["last"], state["in_a_row"]
 
   def _say(self, progress, k: int) -> str:
     loss, norm = progress.losses[k], progress.grad_norms[k]

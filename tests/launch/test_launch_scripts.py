@@ -87,6 +87,45 @@ def test_a_job_goes_to_xpk_and_its_arguments_arrive(recorder):
   assert json.loads(ran.stdout) == ["auto", *NASTY]
 
 
+@pytest.mark.parametrize("arguments", [
+    ["run", "j", "--cluster=c", "--type=v6e-8", "--image=i", "--", "mlit",
+     *NASTY],
+    ["logs", "j", "--follow"], ["delete", "j", "--cluster=c"],
+    ["list", "--cluster=c"],
+])
+def test_a_dry_run_prints_what_a_run_does(arguments, recorder):
+  at = arguments.index("--") if "--" in arguments else len(arguments)
+  dry = call("gke", *arguments[:at], "--dry_run", *arguments[at:],
+             path=recorder)
+  assert dry.returncode == 0 and recorded(recorder) == []
+  assert call("gke", *arguments, answer="yes\n", path=recorder).returncode == 0
+  made = recorded(recorder)
+  assert len(made) == 1
+  subprocess.run(
+      ["sh", "-ec", dry.stdout],
+      env=os.environ | {"PATH": f"{recorder}:{os.environ['PATH']}"}, check=True,
+  )
+  assert recorded(recorder) == made * 2
+
+
+def test_a_local_pod_s_dry_run_prints_what_it_does():
+  code = (
+      "import os, sys; print(os.environ['MLIT_PROCESS_INDEX'],"
+      " os.environ['XLA_FLAGS'], sys.argv[1:])"
+  )
+  arguments = "2", "--devices=3", "--", sys.executable, "-c", code, *NASTY
+  dry = call("local_pod.sh", "--dry_run", *arguments)
+  assert dry.returncode == 0
+  done = subprocess.run(
+      ["sh", "-ec", dry.stdout], capture_output=True, text=True, check=True
+  )
+  pod = call("local_pod.sh", *arguments)
+  assert pod.returncode == 0
+  assert sorted(line[4:] for line in pod.stdout.splitlines()) == sorted(
+      done.stdout.splitlines()
+  )
+
+
 def test_sigterm_reaches_a_job_on_gke(recorder):
   call("gke", "run", "j", "--cluster=c", "--type=v6e-8", "--image=i", "--",
        sys.executable, "-c",

@@ -1,5 +1,6 @@
 """The training loop: learning, errors, one compilation, and going on."""
 
+import contextlib
 import pickle
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from mlit_jax import partitioning
 from mlit_jax.errors import Preempted
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
-from mlit_jax.training import loop
+from mlit_jax.training import loop, watch
 from mlit_jax.training.loop import TrainingError
 from mlit_jax.training.step import Step, StepConfig
 
@@ -196,11 +197,46 @@ def test_killed_twice_it_ends_as_if_undisturbed(step, start, tmp_path):
   assert_equal(params, expected)
 
 
+def test_stopped_between_checkpoints_its_limits_are_the_same(
+    step, start, tmp_path, monkeypatch
+):
+  """What a jump of the loss is does not depend on who waited for a step."""
+  limits = watch.Watch.limits
+
+  def run_some(**options):
+    found = []
+
+    def keep(self, at):
+      found.append((at, *limits(self, at)))
+      return np.array(found[-1][1:])
+
+    monkeypatch.setattr(watch.Watch, "limits", keep)
+    with contextlib.suppress(Preempted):
+      loop.run(
+          step, step.start(start), killed_run.dataset(30),
+          loop.RunConfig((30,), watch.WatchConfig(spike=3.0)), **options,
+      )
+    return found
+
+  expected = run_some()
+  assert [np.isfinite(limit) for _, limit in expected] == [
+      step > 21 for step in range(1, 31)
+  ]
+  options = {"checkpoints": (tmp_path / "c", 100)}
+  stopped = run_some(preempted=lambda done: done == 24, **options)
+  assert len(stopped) == 24
+  assert stopped + run_some(**options) == expected
+
+
 @pytest.mark.slow
-def test_with_dropout_it_goes_on_bit_by_bit(tmp_path):
-  """An encoder-decoder, stopped after two of four steps."""
+@pytest.mark.parametrize("precision", ["float32", "bfloat16_params"])
+def test_with_dropout_it_goes_on_bit_by_bit(precision, tmp_path):
+  """An encoder-decoder, stopped after two of four steps.
+
+  Weights in bfloat16 are rounded at random.
+  """
   model = EncoderDecoderConfig("mt5", 23, 1, 1, 16, 2, 8, 24)
-  config = StepConfig(killed_run.OPTIMIZER, dropout=0.3)
+  config = StepConfig(killed_run.OPTIMIZER, dropout=0.3, precision=precision)
   step = Step(model, config, partitioning.make_mesh())
   start = jax.device_get(step.init(0))
   rows = [
