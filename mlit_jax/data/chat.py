@@ -52,6 +52,14 @@ class Form(Protocol):
   ) -> list[Segment]:
     """The conversation; after a user's turn, up to where the answer begins."""
 
+  def open_segments(
+      self, tokenizer: Tokenizer, messages: Sequence[Message]
+  ) -> list[Segment]:
+    """What the model goes on from; the last segment is open at its end.
+
+    Where the last turn is the assistant's, it is an answer that is begun.
+    """
+
   def end_ids(self, tokenizer: Tokenizer) -> tuple[int, ...]:
     """Ids that end an answer; the one that is learnt first."""
 
@@ -73,7 +81,7 @@ def encode_conversation(
     raise UsageError("a conversation to learn from ends with an answer")
   ids, mask = [], []
   for segment in form.segments(tokenizer, messages):
-    new = _encode(tokenizer, segment)
+    new = encode_segment(tokenizer, segment)
     ids += new
     mask += [int(segment.learnt)] * len(new)
   return Encoded(ids, mask)
@@ -88,7 +96,7 @@ def encode_prompt(
   return [
       id_
       for segment in form.segments(tokenizer, messages)
-      for id_ in _encode(tokenizer, segment)
+      for id_ in encode_segment(tokenizer, segment)
   ]
 
 
@@ -100,7 +108,8 @@ def grouped(messages: Sequence[Message]) -> list[tuple[str, list[str]]]:
   ]
 
 
-def _encode(tokenizer: Tokenizer, segment: Segment) -> list[int]:
+def encode_segment(tokenizer: Tokenizer, segment: Segment) -> list[int]:
+  """Ids of one segment."""
   ids: list[int] = []
   text, continues = "", segment.continues
   for part in _with_specials(tokenizer, segment.pieces):

@@ -27,8 +27,9 @@ FILE_NAME = "chat_template.jinja"
 NAME = "checkpoint"
 _MAX_CHARS, _MAX_BYTES, _SECONDS = 10_000_000, 1 << 30, 10.0
 # Characters that Unicode keeps free of any meaning: one for the end of an
-# answer, one around the number of a special token that a message spells.
-_CLOSE, _SPELT = "\ufdd0", "\ufdd1"
+# answer, one around the number of a special token that a message spells, one
+# where an answer that is begun goes on.
+_CLOSE, _SPELT, _GOES_ON = "\ufdd0", "\ufdd1", "\ufdd2"
 _GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 
 
@@ -127,11 +128,7 @@ class CheckpointTemplate:
     """
     is_prompt = messages[-1].role != "assistant"
     spelt = list(tokenizer.specials)
-    turns = _turns(messages)
-    for turn in turns:
-      turn["content"] = tokenizer.special_pattern.sub(
-          lambda m: f"{_SPELT}{spelt.index(m[0])}{_SPELT}", turn["content"]
-      )
+    turns = _hide(_turns(messages), tokenizer)
     marked = self._render(turns, is_prompt)
     text = marked.replace(_CLOSE, "")
     try:
@@ -145,16 +142,39 @@ class CheckpointTemplate:
     for number, stop in enumerate([*itertools.chain(*answers), len(text)]):
       behind_special = text.endswith(tuple(spelt), 0, start)
       fresh = behind_special and tokenizer.prefixes_after_special
-      pieces = tuple(
-          spelt[int(piece)] if n % 2 else Mark(piece)
-          for n, piece in enumerate(
-              re.split(f"{_SPELT}([0-9]+){_SPELT}", text[start:stop])
-          )
-      )
       is_answer, continues = number % 2 == 1, start > 0 and not fresh
-      segments.append(Segment(pieces, is_answer, continues))
+      segments.append(
+          Segment(_pieces(text[start:stop], tokenizer), is_answer, continues)
+      )
       start = stop
     return segments
+
+  def open_segments(
+      self, tokenizer: Tokenizer, messages: Sequence[Message]
+  ) -> list[Segment]:
+    """What the model goes on from: the whole text as one segment.
+
+    An answer that is begun is cut as transformers' `continue_final_message`
+    cuts it.
+
+    Raises:
+      TemplateError: the template fails, or changes the answer that is begun.
+    """
+    turns = _hide(_turns(messages), tokenizer)
+    is_begun = messages[-1].role == "assistant"
+    if is_begun:
+      turns[-1]["content"] += f"{_GOES_ON} "
+    text = self._render(turns, not is_begun).replace(_CLOSE, "")
+    if is_begun:
+      text, mark, behind = text.rpartition(_GOES_ON)
+      if not mark:
+        raise TemplateError(
+            f"{self.where}: leaves out an answer that is begun; use another"
+            " --template"
+        )
+      # Without the space behind the mark the template strips contents.
+      text = text if behind.startswith(" ") else text.rstrip()
+    return [Segment(_pieces(text, tokenizer))]
 
   def end_ids(self, tokenizer: Tokenizer) -> tuple[int, ...]:
     """Ids that end an answer: turns' ends in the template, the tokenizer's."""
@@ -289,10 +309,32 @@ def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:
       for role, contents in grouped(messages)
   ]
   for turn in turns:
-    for mark in (_CLOSE, _SPELT):
+    for mark in (_CLOSE, _SPELT, _GOES_ON):
       if mark in turn["content"]:
         raise TemplateError(
             f"U+{ord(mark):04X} in a message is no character of any text; take"
             " it out"
         )
   return turns
+
+
+def _hide(turns: list[dict], tokenizer: Tokenizer) -> list[dict]:
+  """The turns, with numbers for special tokens that contents spell."""
+  spelt = list(tokenizer.specials)
+  return [
+      turn | {
+          "content": tokenizer.special_pattern.sub(
+              lambda m: f"{_SPELT}{spelt.index(m[0])}{_SPELT}", turn["content"]
+          )
+      }
+      for turn in turns
+  ]
+
+
+def _pieces(text: str, tokenizer: Tokenizer) -> tuple[str, ...]:
+  """The template's text, and between it what _hide has hidden."""
+  spelt = list(tokenizer.specials)
+  parts = re.split(f"{_SPELT}([0-9]+){_SPELT}", text)
+  return tuple(
+      spelt[int(part)] if n % 2 else Mark(part) for n, part in enumerate(parts)
+  )

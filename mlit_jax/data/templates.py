@@ -72,6 +72,21 @@ class Template:
       behind_end = True
     return segments
 
+  def open_segments(
+      self, tokenizer: Tokenizer, messages: Sequence[Message]
+  ) -> list[Segment]:
+    """What the model goes on from; the answer is a segment of its own.
+
+    Raises:
+      UsageError: the tokenizer lacks a special token of the template.
+    """
+    begun = ""
+    if messages[-1].role == "assistant":
+      *messages, last = messages
+      begun = last.content
+    answer = Segment((self.lead + begun,), True, bool(self.lead))
+    return [*self.segments(tokenizer, messages), answer]
+
   def end_ids(self, tokenizer: Tokenizer) -> tuple[int, ...]:
     """Ids that end an answer; the one that is learnt first.
 

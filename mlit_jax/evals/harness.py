@@ -6,6 +6,7 @@
 is `lm_eval` with one model more. Needs the extra `eval`.
 """
 
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -13,10 +14,12 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 from lm_eval.models.utils import normalize_gen_kwargs
 
-from mlit_jax.data import chat, checkpoint_template
+from mlit_jax.data import checkpoint_template
+from mlit_jax.data.chat import Form
+from mlit_jax.data.checkpoint_template import TemplateError
 from mlit_jax.decoding.requests import Request
 from mlit_jax.errors import UsageError
-from mlit_jax.evals import pairs, scoring
+from mlit_jax.evals import conversations, pairs, scoring
 from mlit_jax.records import Message
 
 _DEFAULT_NEW_TOKENS = 256
@@ -65,7 +68,7 @@ class MlitLM(LM):
     if size < 1 or (max_length is not None and int(max_length) < 1):
       raise UsageError("batch_size and max_length must be at least 1")
     self._name, self._template = pretrained, template
-    self._size = size
+    self._size, self._told = size, False
     self._model = scoring.LanguageModel(pretrained, batch_size=size)
     if max_length is not None:
       self._model.max_length = min(int(max_length), self._model.max_length)
@@ -85,24 +88,39 @@ class MlitLM(LM):
   def apply_chat_template(
       self, chat_history: Sequence[dict], add_generation_prompt: bool = True
   ) -> str:
-    """The conversation as the model's template puts it."""
-    if not add_generation_prompt:
-      raise UsageError("an answer that is begun for the model is not supported")
-    form = checkpoint_template.find(self._template, self._name)
+    """The conversation as the model's template puts it.
+
+    A template that refuses a system's turn is given the others, as the
+    harness's Hugging Face back end gives them.
+
+    Args:
+      chat_history: turns, {"role", "content"}.
+      add_generation_prompt: False where the last turn is an answer that is
+        begun (`gen_prefix`); the turn itself says so.
+    """
+    del add_generation_prompt
     messages = [Message(m["role"], m["content"]) for m in chat_history]
-    ids = chat.encode_prompt(self._model.tokenizer, form, messages)
-    return _Prompt(ids, self._model.tokenizer.decode(ids))
+    tokenizer = self._model.tokenizer
+    try:
+      return conversations.opening(tokenizer, self._form, messages)
+    except TemplateError as e:
+      others = [m for m in messages if m.role != "system"]
+      if len(others) == len(messages) or not others:
+        raise
+      found = conversations.opening(tokenizer, self._form, others)
+      if not self._told:
+        print(f"mlit: left out the system's turn: {e}", file=sys.stderr)
+      self._told = True
+      return found
+
+  @functools.cached_property
+  def _form(self) -> Form:
+    return checkpoint_template.find(self._template, self._name)
 
   def loglikelihood(
       self, requests, disable_tqdm: bool = False
   ) -> list[tuple[float, bool]]:
     rows = [request.args for request in requests]
-    if any(isinstance(context, _Prompt) for context, _ in rows):
-      raise UsageError(
-          "--apply_chat_template: mlit puts chat templates around what a model"
-          " answers, not around what it scores; leave it away for tasks of"
-          " multiple choice"
-      )
     found = []
     for row, score in zip(
         rows, self._model.score(rows, truncate=True), strict=True
@@ -129,9 +147,7 @@ class MlitLM(LM):
             f" {', '.join(sorted(_GENERATION))}"
         )
       new = min(options["max_gen_toks"], self.max_length - 1)
-      ids = (
-          text.ids if isinstance(text, _Prompt) else self._model.prompt(text)
-      )
+      ids = self._model.prompt(text)
       asked.append(
           Request(
               f"{i}",
@@ -158,17 +174,6 @@ class MlitLM(LM):
           else result.text
       )
     return answers
-
-
-class _Prompt(str):
-  """A prompt's text that remembers its ids: special tokens are no text."""
-
-  ids: Sequence[int]
-
-  def __new__(cls, ids: Sequence[int], text: str):
-    made = super().__new__(cls, text)
-    made.ids = tuple(ids)
-    return made
 
 
 def main() -> int:

@@ -9,7 +9,8 @@ from mlit_jax import partitioning
 from mlit_jax.data import tokenizers
 from mlit_jax.decoding.engine import Engine
 from mlit_jax.decoding.requests import Request, Result
-from mlit_jax.evals import lm, pairs
+from mlit_jax.evals import conversations, lm, pairs
+from mlit_jax.evals.conversations import Opening
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.interchange import huggingface
 
@@ -73,7 +74,8 @@ class LanguageModel:
     """Scores (context, continuation) pairs.
 
     Args:
-      rows: the pairs; None is left out.
+      rows: the pairs; None is left out. A context may be a conversation
+        (conversations.opening).
       truncate: whether a context that is too long loses its beginning, as in
         lm-evaluation-harness; otherwise its row fails.
 
@@ -119,8 +121,11 @@ class LanguageModel:
     return totals
 
   def prompt(self, text: str) -> list[int]:
-    """Ids of a prompt that is put as it is."""
-    ids = [*self.tokenizer.begin_ids, *self.tokenizer.encode(text)]
+    """Ids of a prompt that is put as it is, or of a conversation."""
+    if isinstance(text, Opening):
+      ids = conversations.ids(self.tokenizer, text)
+    else:
+      ids = [*self.tokenizer.begin_ids, *self.tokenizer.encode(text)]
     return [*ids, self.tokenizer.eos_id] if self._encodes else ids
 
   def generate(
@@ -153,8 +158,8 @@ class LanguageModel:
     return batch_size + -batch_size % ways
 
   def _pair(self, id_, context, continuation, truncate: bool) -> lm.Pair:
+    before, after = self._cut(context, continuation)
     if self._encodes:
-      before, after = pairs.encode_apart(self.tokenizer, context, continuation)
       if len(before) > self.max_length and truncate:
         before = before[-self.max_length :]
       if max(len(before), len(after)) > self.max_length:
@@ -163,7 +168,6 @@ class LanguageModel:
             f" {len(after)}, and {self.max_length} are read; shorten them"
         )
       return lm.Pair(id_, tuple(before), tuple(after))
-    before, after = pairs.encode(self.tokenizer, context, continuation)
     length = len(before) + len(after) - 1
     if length > self.max_length and not truncate:
       raise pairs.PairError(
@@ -172,3 +176,11 @@ class LanguageModel:
           " beginning dropped (--too_long truncate)"
       )
     return lm.Pair(id_, *pairs.truncate(before, after, self.max_length))
+
+  def _cut(self, context, continuation) -> tuple[list[int], list[int]]:
+    if isinstance(context, Opening):
+      return conversations.encode(
+          self.tokenizer, context, continuation, self._encodes
+      )
+    encode = pairs.encode_apart if self._encodes else pairs.encode
+    return encode(self.tokenizer, context, continuation)
