@@ -79,9 +79,7 @@ class InteractiveModel:
     )
     self.tokenizer = self._base.tokenizer
     self.adapters = tuple(self._answerer.adapters)
-    self._batch_size = batch_size + -batch_size % partitioning.batch_ways(
-        self.mesh
-    )
+    self._batch_size = batch_size
 
   def generate(
       self,

@@ -1,6 +1,6 @@
 """`mlit eval`: benchmarks on a model; two models compared."""
 
-from mlit_jax.commands import outputs, overrides
+from mlit_jax.commands import outputs, overrides, placing
 from mlit_jax.errors import UsageError
 
 SUMMARY = "run multilingual benchmarks on a model, or compare two runs"
@@ -46,6 +46,7 @@ def add_arguments(parser) -> None:
   parser.add_argument("--comet", metavar="FILE", help="a COMET checkpoint")
   parser.add_argument("--bleurt", metavar="DIR", help="a BLEURT checkpoint")
   parser.add_argument("--batch_size", type=int, default=32)
+  placing.add_arguments(parser, "items")
   parser.add_argument(
       "--compare", nargs=2, metavar=("A", "B"),
       help="two folders of results: paired significance, item by item",
@@ -68,7 +69,7 @@ def run(args) -> int:
 
 
 def _run(args) -> int:
-  from mlit_jax import cpu
+  from mlit_jax import cpu, partitioning
   from mlit_jax.data import checkpoint_template
   from mlit_jax.evals import (
       benchmarks,
@@ -82,6 +83,7 @@ def _run(args) -> int:
       tables,
   )
 
+  mesh = placing.mesh_shape(args)
   tasks = [part.strip() for part in args.tasks.split(",")]
   is_probed = representation.NAME in tasks
   tasks = [task for task in tasks if task != representation.NAME]
@@ -111,7 +113,9 @@ def _run(args) -> int:
   sentences = None
   if is_probed:
     sentences = representation.sentences(args.data, chosen, args.limit)
-  made_with = settings.describe(args.model, args.template, args.shots)
+  made_with = settings.describe(
+      args.model, args.template, args.shots, args.dtype
+  )
   settings.check(args.output, made_with)
   for name, langs in missing.items():
     all_of_them = len(named[name].languages)
@@ -120,7 +124,10 @@ def _run(args) -> int:
   if any(named[name].is_corpus for name, _, _ in work):
     print(*mt.missing_tokenizers(), sep="\n")
   cpu.keep_freed_memory()
-  model = scoring.LanguageModel(args.model, batch_size=args.batch_size)
+  model = scoring.LanguageModel(
+      args.model, batch_size=args.batch_size,
+      mesh=partitioning.make_mesh(mesh), dtype=args.dtype,
+  )
   settings.keep(args.output, made_with)
   results = running.run(model, work, options, args.output, print)
   if sentences is not None:

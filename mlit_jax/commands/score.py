@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from mlit_jax.commands import outputs, overrides
+from mlit_jax.commands import outputs, overrides, placing
 from mlit_jax.errors import UsageError
 
 SUMMARY = "score continuations of contexts by their log-probability"
@@ -26,21 +26,26 @@ def add_arguments(parser) -> None:
       " drop its beginning",
   )
   parser.add_argument("--batch_size", type=int, default=32)
+  placing.add_arguments(parser, "pairs")
 
 
 def run(args) -> int:
   overrides.refuse(args.overrides)
   if args.batch_size < 1:
     raise UsageError("--batch_size must be at least 1")
+  mesh = placing.mesh_shape(args)
   outputs.check_model(args.model)
   outputs.check_file(args.output)
   outputs.keep_inputs([args.output], [args.input])
-  from mlit_jax import cpu, records
+  from mlit_jax import cpu, partitioning, records
   from mlit_jax.evals import scoring
 
   cpu.keep_freed_memory()
   rows = _read(pathlib.Path(args.input))
-  model = scoring.LanguageModel(args.model, batch_size=args.batch_size)
+  model = scoring.LanguageModel(
+      args.model, batch_size=args.batch_size,
+      mesh=partitioning.make_mesh(mesh), dtype=args.dtype,
+  )
   scored = model.score(
       [(row["context"], row["continuation"]) if "failure" not in row else None
        for row in rows],

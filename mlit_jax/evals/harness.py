@@ -14,6 +14,7 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 from lm_eval.models.utils import normalize_gen_kwargs
 
+from mlit_jax import partitioning
 from mlit_jax.data import checkpoint_template
 from mlit_jax.data.chat import Form
 from mlit_jax.data.checkpoint_template import TemplateError
@@ -22,6 +23,7 @@ from mlit_jax.errors import UsageError
 from mlit_jax.evals import conversations, pairs, scoring
 from mlit_jax.records import Message
 
+_DTYPES = "float32", "bfloat16"
 _DEFAULT_NEW_TOKENS = 256
 # Of --gen_kwargs and of tasks, as the harness normalises them.
 _GENERATION = frozenset({
@@ -40,6 +42,9 @@ class MlitLM(LM):
       batch_size: int | str = 32,
       max_length: int | None = None,
       template: str = "checkpoint",
+      dtype: str = "float32",
+      fsdp: int = 1,
+      tensor: int = 1,
       device: str | None = None,
       max_batch_size: int | None = None,
       **unknown,
@@ -51,6 +56,8 @@ class MlitLM(LM):
       batch_size: rows at once; the harness's `auto` is 32.
       max_length: tokens read at once; default: the model's own.
       template: for --apply_chat_template: a name, a file, or the checkpoint's.
+      dtype: of weights and activations: float32 or bfloat16.
+      fsdp, tensor: sizes of these axes of the mesh; rows go over what is left.
       device, max_batch_size: the harness passes them to every model; not used.
       **unknown: nothing, or the number is not what was asked for.
 
@@ -62,14 +69,19 @@ class MlitLM(LM):
     if unknown:
       raise UsageError(
           f"--model_args: mlit has no {', '.join(sorted(unknown))}; it has"
-          " pretrained, max_length, template"
+          " pretrained, max_length, template, dtype, fsdp, tensor"
       )
+    if dtype not in _DTYPES:
+      raise UsageError(f"dtype={dtype}: choose one of {', '.join(_DTYPES)}")
     size = 32 if str(batch_size).startswith("auto") else int(batch_size)
     if size < 1 or (max_length is not None and int(max_length) < 1):
       raise UsageError("batch_size and max_length must be at least 1")
     self._name, self._template = pretrained, template
     self._size, self._told = size, False
-    self._model = scoring.LanguageModel(pretrained, batch_size=size)
+    self._model = scoring.LanguageModel(
+        pretrained, batch_size=size, dtype=dtype,
+        mesh=partitioning.make_mesh((-1, int(fsdp), int(tensor))),
+    )
     if max_length is not None:
       self._model.max_length = min(int(max_length), self._model.max_length)
 

@@ -67,7 +67,12 @@ class Scorer:
   """
 
   def __init__(
-      self, model: ModelConfig, mesh: Mesh, *, batch_size: int = 32
+      self,
+      model: ModelConfig,
+      mesh: Mesh,
+      *,
+      batch_size: int = 32,
+      dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     """Compiles nothing yet.
 
@@ -75,16 +80,18 @@ class Scorer:
       model: its shape.
       mesh: where it lives; rows are shared out over it.
       batch_size: rows scored together.
+      dtype: of activations and of the cache; sums are in float32.
     """
     partitioning.check_batch(batch_size, mesh)
     self._config, self._mesh, self._size = model, mesh, batch_size
+    self._dtype = dtype
     self._encodes = isinstance(model, EncoderDecoderConfig)
     module = encoder_decoder if self._encodes else decoder
     abstract = jax.eval_shape(functools.partial(module.init_params, model), 0)
     if self._encodes:
-      self._model = encoder_decoder.EncoderDecoder(model)
+      self._model = encoder_decoder.EncoderDecoder(model, dtype)
     else:
-      self._model = decoder.Decoder(model)
+      self._model = decoder.Decoder(model, dtype)
     self._param_shardings = partitioning.param_shardings(abstract, mesh)
     self._whole = jax.jit(self._score_whole)
     self._both = jax.jit(self._score_encoded)
@@ -253,7 +260,9 @@ class Scorer:
 
   def _read_contexts(self, params, tokens, segments, *, room: int):
     size, length = tokens.shape
-    cache = decoder.init_cache(self._config, size, length + room)
+    cache = decoder.init_cache(
+        self._config, size, length + room, self._dtype
+    )
     positions = jnp.broadcast_to(jnp.arange(length), tokens.shape)
     # The head is not asked for more than one place.
     _, cache = self._model.apply(

@@ -57,7 +57,8 @@ def mean_states(
     if len(ids) == len(begin):
       raise BenchmarkError(f"{text!r:.40} has no tokens")
     rows.append(ids)
-  read = _reader(model.config, len(begin))
+  read = _reader(model.config, len(begin), model.dtype)
+  batch_size = model.rows(batch_size)
   order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
   found: list[np.ndarray | None] = [None] * len(rows)
   with partitioning.activation_rules(model.mesh):
@@ -92,17 +93,17 @@ def _check(config) -> None:
 
 
 @functools.cache
-def _reader(config: DecoderConfig, num_begin: int):
+def _reader(config: DecoderConfig, num_begin: int, dtype: str):
   """Compiled once a shape, however often it is asked."""
-  return jax.jit(functools.partial(_read, config, num_begin))
+  return jax.jit(functools.partial(_read, config, num_begin, dtype))
 
 
 def _read(
-    config, num_begin: int, params, tokens: Int[Array, "B T"],
+    config, num_begin: int, dtype, params, tokens: Int[Array, "B T"],
     lengths: Int[Array, "B"],
 ) -> Float[Array, "L B D"]:
   positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
-  (last, _), kept = decoder.Decoder(config).apply(
+  (last, _), kept = decoder.Decoder(config, dtype).apply(
       {"params": params}, tokens, positions,
       (positions < lengths[:, None]).astype(jnp.int32), method="hidden",
       mutable=[decoder.STATES],
@@ -110,8 +111,9 @@ def _read(
   states = kept[decoder.STATES]
   (blocks,), (first,) = states["blocks"]["block"], states["embedded"]
   every = jnp.concatenate([first[None], blocks[:-1], last[None]])
+  every = every.astype(jnp.float32)
   counted = (positions >= num_begin) & (positions < lengths[:, None])
-  total = jnp.einsum("LBTD,BT->LBD", every, counted.astype(every.dtype))
+  total = jnp.einsum("LBTD,BT->LBD", every, counted.astype(jnp.float32))
   return total / jnp.maximum(counted.sum(1), 1)[:, None]
 
 

@@ -26,6 +26,7 @@ class LanguageModel:
     config: its shape.
     params: its weights.
     mesh: where they are.
+    dtype: of activations.
   """
 
   def __init__(
@@ -35,6 +36,7 @@ class LanguageModel:
       batch_size: int = 32,
       params: dict | None = None,
       mesh: Mesh | None = None,
+      dtype: str = "float32",
   ):
     """Loads the model.
 
@@ -43,9 +45,11 @@ class LanguageModel:
       batch_size: rows scored together.
       params: the weights, if they have been read already.
       mesh: where they are, or go to; default: rows over all devices.
+      dtype: of activations and of weights that are read here.
 
     Raises:
       CheckpointError, TokenizerError: it cannot be used; names the file.
+      PartitionError: it does not divide over the mesh.
     """
     mesh = mesh or partitioning.make_mesh()
     self.tokenizer = tokenizers.load(directory)
@@ -53,16 +57,16 @@ class LanguageModel:
     rows = self.config.vocab_size
     tokenizers.check_vocabulary(self.tokenizer, rows, directory)
     if params is None:
-      _, params = huggingface.load(directory, mesh)
+      _, params = huggingface.load(directory, mesh, dtype)
     self.params = params
     self._encodes = isinstance(self.config, EncoderDecoderConfig)
     # An encoder-decoder has no limit; the harness has this one.
     self.max_length = _ENCODED if self._encodes else self.config.max_length
-    self.mesh = mesh
+    self.mesh, self.dtype = mesh, dtype
     # An engine compiles its programs once.
     self._engines: dict[tuple[tuple[int, ...], int], Engine] = {}
     self._scorer = lm.Scorer(
-        self.config, mesh, batch_size=self._rows(batch_size)
+        self.config, mesh, batch_size=self.rows(batch_size), dtype=dtype
     )
 
   def score(
@@ -145,14 +149,14 @@ class LanguageModel:
     if (end, batch_size) not in self._engines:
       self._engines[end, batch_size] = Engine(
           self.config, self.mesh, end_ids=end,
-          num_slots=self._rows(batch_size),
+          num_slots=self.rows(batch_size), dtype=self.dtype,
       )
     return self._engines[end, batch_size].generate(
         self.params, requests,
         text=lambda: tokenizers.StreamDecoder(self.tokenizer),
     )
 
-  def _rows(self, batch_size: int) -> int:
+  def rows(self, batch_size: int) -> int:
     """As many, or a few more, so that they divide over the mesh."""
     ways = partitioning.batch_ways(self.mesh)
     return batch_size + -batch_size % ways

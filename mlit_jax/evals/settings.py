@@ -12,7 +12,10 @@ _FILE = "settings.json"
 
 
 def describe(
-    model: str | os.PathLike, template: str | None, shots: int = 0
+    model: str | os.PathLike,
+    template: str | None,
+    shots: int = 0,
+    dtype: str = "float32",
 ) -> dict[str, Any]:
   """What answers depend on; what is asked is in the rows themselves."""
   model = pathlib.Path(model)
@@ -25,14 +28,20 @@ def describe(
       },
       "template": template,
   }
-  return found | ({"shots": shots} if shots else {})
+  # What is as it always was is not written: folders of old stay good.
+  if shots:
+    found["shots"] = shots
+  if dtype != "float32":
+    found["dtype"] = dtype
+  return found
 
 
 def check(output: str | os.PathLike, wanted: dict[str, Any]) -> None:
   """Checks that a folder is new or has results of the same settings.
 
   Raises:
-    UsageError: it has results of another model, template or number of examples.
+    UsageError: it has results of another model, template, number of examples
+      or type.
     RecordError: its settings are damaged.
   """
   path = pathlib.Path(output) / _FILE
@@ -44,8 +53,8 @@ def check(output: str | os.PathLike, wanted: dict[str, Any]) -> None:
     raise records.RecordError(f"{path}: not JSON ({e}); delete it") from None
   if found != wanted:
     raise UsageError(
-        f"{output} has the results of another model, template or --shots"
-        f" ({path}); give another --output"
+        f"{output} has the results of another model, template, --shots or"
+        f" --dtype ({path}); give another --output"
     )
 
 

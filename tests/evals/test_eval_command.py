@@ -157,7 +157,7 @@ def test_examples_stand_before_the_question_and_in_the_results(
   assert row["prompt"] == "Swali: Moja na mbili?\nAnswer:"
   # Numbers with and without examples do not mix in a folder.
   assert _run(models[0], data, output / "shots", tasks="mgsm") == 2
-  assert "or --shots" in capsys.readouterr().err
+  assert "--shots or --dtype" in capsys.readouterr().err
 
 
 def test_groups_are_means_over_languages(output):
@@ -312,7 +312,8 @@ def test_wrong_use_is_one_line(
 
 def test_a_folder_holds_one_models_results(output, models, data, capsys):
   assert _run(models[1], data, output / "a") == 2
-  assert "another model, template or --shots" in capsys.readouterr().err
+  told = "another model, template, --shots or --dtype"
+  assert told in capsys.readouterr().err
 
 
 def test_an_option_that_cannot_be_scored_is_counted(models, tmp_path, capsys):

@@ -363,7 +363,8 @@ def test_a_checkpoints_own_end_tokens_end_the_harness_answers(
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        ("dtype=bfloat16,max_len=5", 2, "mlit has no dtype, max_len; it has"),
+        ("parallelize=1,max_len=5", 2, "mlit has no max_len, parallelize; it"),
+        ("dtype=float16", 2, "dtype=float16: choose one of float32, bfloat16"),
         ("max_length=0", 2, "must be at least 1"),
         ("template=checkpoint", 1, "none: no tokenizer"),
     ],
