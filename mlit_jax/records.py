@@ -260,11 +260,29 @@ def read_jsonl(path: str | os.PathLike) -> Iterator[tuple[int, dict]]:
     RecordError: naming file and line, for a line that is not a JSON object and
       for a last line without its newline (the file was cut off).
   """
+  for number, row in read_lines(path, whole=True):
+    if isinstance(row, RecordError):
+      raise row
+    yield number, row
+
+
+def read_lines(
+    path: str | os.PathLike, whole: bool = False
+) -> Iterator[tuple[int, dict | RecordError]]:
+  """The same, with an error in place of a line that is no JSON object.
+
+  Args:
+    path: of the file.
+    whole: whether the last line must have its newline, as what we write has.
+
+  Raises:
+    RecordError: the file cannot be read.
+  """
   try:
     with open(path, "rb") as file:
       for number, line in enumerate(file, start=1):
         if line.strip():
-          yield number, _parse_line(f"{path}:{number}", line)
+          yield number, _parse_line(f"{path}:{number}", line, whole)
   except OSError as e:
     raise RecordError(f"{path}: cannot be read: {e.strerror}") from None
 
@@ -393,27 +411,30 @@ def _take_messages(row: dict) -> tuple[Message, ...]:
   return tuple(messages)
 
 
-def _parse_line(where: str, line: bytes) -> dict:
-  if not line.endswith(b"\n"):
-    raise RecordError(
+def _parse_line(where: str, line: bytes, whole: bool) -> dict | RecordError:
+  ends = b"\n" if whole else (b"\n", b"}")
+  if not line.endswith(ends):
+    return RecordError(
         f"{where}: the last line has no newline: the file was cut off; write it"
         " again, or end the line if it is whole"
     )
   try:
     row = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+    if b"\\u" in line:  # nothing else makes half of a surrogate pair
+      json.dumps(row, ensure_ascii=False).encode()
   except UnicodeDecodeError:
-    raise RecordError(f"{where}: not UTF-8; save the file as UTF-8") from None
+    return RecordError(f"{where}: not UTF-8; save the file as UTF-8")
   # RecursionError: nested too deeply. ValueError: also a number of thousands of
   # digits.
   except (ValueError, RecursionError) as e:
     reason = str(e)
     if isinstance(e, json.JSONDecodeError):
       reason = f"{e.msg} at column {e.colno}"
-    raise RecordError(
+    return RecordError(
         f"{where}: not JSON ({reason}); one JSON object a line is expected"
-    ) from None
+    )
   if not isinstance(row, dict):
-    raise RecordError(f"{where}: expected a JSON object, not {row!r:.40}")
+    return RecordError(f"{where}: expected a JSON object, not {row!r:.40}")
   return row
 
 

@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+from mlit_jax import records
 from mlit_jax.commands import outputs, overrides, placing
 from mlit_jax.errors import UsageError
 
@@ -37,7 +38,7 @@ def run(args) -> int:
   outputs.check_model(args.model)
   outputs.check_file(args.output)
   outputs.keep_inputs([args.output], [args.input])
-  from mlit_jax import cpu, partitioning, records
+  from mlit_jax import cpu, partitioning
   from mlit_jax.evals import scoring
 
   cpu.keep_freed_memory()
@@ -82,14 +83,13 @@ def run(args) -> int:
 def _read(path: pathlib.Path) -> list[dict]:
   """Rows with id, context and continuation, or with a failure."""
   try:
-    lines = path.read_bytes().splitlines()
-  except OSError as e:
-    raise UsageError(f"{path}: cannot be read ({e.strerror})") from None
+    lines = [*records.read_lines(path)]
+  except records.RecordError as e:
+    raise UsageError(str(e)) from None
   rows, seen = [], set()
-  for number, line in enumerate(lines, start=1):
-    if not line.strip():
-      continue
-    row = _row(line)
+  for number, row in lines:
+    if isinstance(row, records.RecordError):
+      row = {"failure": str(row)}
     name = row.get("id")
     if not isinstance(name, str):
       row["id"], name = f"line {number}", None
@@ -106,12 +106,3 @@ def _read(path: pathlib.Path) -> list[dict]:
   if not rows:
     raise UsageError(f"{path}: no rows; give one pair a line")
   return rows
-
-
-def _row(line: bytes) -> dict:
-  try:
-    row = json.loads(line)
-    json.dumps(row, ensure_ascii=False).encode()  # no lone surrogates
-  except (ValueError, RecursionError) as e:
-    return {"failure": f"not JSON in UTF-8 ({e})"}
-  return row if isinstance(row, dict) else {"failure": "not a JSON object"}

@@ -27,34 +27,32 @@ def read_prompts(
   """The rows of a file; of one that is no prompt, a response that says why.
 
   Raises:
-    RecordError: a line is not JSON.
+    RecordError: the file cannot be read.
   """
   rows = []
-  for number, row in records.read_jsonl(path):
+  for number, row in records.read_lines(path):
+    if isinstance(row, records.RecordError):
+      rows.append(_failed(number, {}, str(row)))
+      continue
     try:
       rows.append(records.Instruction.from_row(row))
     except records.RecordError as e:
-      id_, lang = row.get("id"), row.get("lang")
-      rows.append(
-          records.Response(
-              id=id_ if _can_be_written(id_) else f"line {number}",
-              lang=lang if _can_be_written(lang) else "und",
-              model="", response="", finish_reason="error", num_tokens=0,
-              failure=f"{path}:{number}: {e}",
-          )
-      )
+      rows.append(_failed(number, row, f"{path}:{number}: {e}"))
   return rows
 
 
-def _can_be_written(value: Any) -> bool:
-  """Whether it is a text; half of a surrogate pair is none."""
-  if not isinstance(value, str) or not value:
-    return False
-  try:
-    value.encode()
-  except UnicodeEncodeError:
-    return False
-  return True
+def _failed(number: int, row: Mapping[str, Any], why: str) -> records.Response:
+  """With the row's id and language, if these are text."""
+  id_, lang = (
+      value if isinstance(value, str) and value.strip() else other
+      for value, other in (
+          (row.get("id"), f"line {number}"), (row.get("lang"), "und"),
+      )
+  )
+  return records.Response(
+      id=id_, lang=lang, model="", response="", finish_reason="error",
+      num_tokens=0, failure=why,
+  )
 
 
 def run(

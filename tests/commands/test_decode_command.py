@@ -137,6 +137,62 @@ def test_rows_fail_alone(model, tmp_path, capsys):
   assert "1 responses, 6 failed" in capsys.readouterr().err
 
 
+BAD_LINES = {
+    3: (b"{", "not JSON (Expecting property name"),
+    5: (b'{"id": "5", "lang": "en", "prompt": "\xff"}', "not UTF-8"),
+    6: (b'["a prompt"]', "expected a JSON object, not ['a prompt']"),
+    7: (b'{"id": "7", "lang": "en"}', "'messages' must be a list"),
+    8: (b"[" * 100_000, "not JSON (maximum recursion depth"),
+    9: (b'{"id": "9", "lang": "en", "pro', "the last line has no newline"),
+}
+
+
+@pytest.fixture
+def spoilt(tmp_path):
+  """Lines of which some cannot be read, and one is empty."""
+  lines = [
+      json.dumps({"id": f"{i}", "lang": "en", "prompt": LINES[i]}).encode()
+      for i in range(9)
+  ]
+  for number, (line, _) in BAD_LINES.items():
+    lines[number - 1] = line
+  lines[3] = b""
+  (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines))
+  return str(tmp_path / "in.jsonl")
+
+
+def test_lines_that_cannot_be_read_fail_alone(model, spoilt, tmp_path, capsys):
+  out = tmp_path / "out.jsonl"
+  assert decode(model, spoilt, out) == 1
+  rows = read(out)
+  assert [row["id"] for row in rows] == [
+      "0", "1", "line 3", "line 5", "line 6", "7", "line 8", "line 9",
+  ]
+  failed = rows[2:]
+  for row, (number, (_, why)) in zip(failed, BAD_LINES.items(), strict=True):
+    assert row["failure"].startswith(f"{spoilt}:{number}: {why}")
+    assert (row["response"], row["finish_reason"]) == ("", "error")
+    assert row["model"] == "tiny"
+  assert [row["lang"] for row in failed] == ["und"] * 3 + ["en"] + ["und"] * 2
+  assert "2 responses, 6 failed" in capsys.readouterr().err
+  summary = json.loads((tmp_path / "out.jsonl.summary.json").read_text())
+  assert (summary["answers"], summary["failed"]) == (2, 6)
+  # The good rows are answered as without the others.
+  good = tmp_path / "good.jsonl"
+  text = (tmp_path / "in.jsonl").read_bytes()
+  good.write_bytes(b"\n".join(text.split(b"\n")[:2]))
+  assert decode(model, str(good), tmp_path / "good.out") == 0
+  assert read(tmp_path / "good.out") == rows[:2]
+
+
+def test_nothing_but_bad_lines_needs_no_model(model, tmp_path):
+  (tmp_path / "in.jsonl").write_bytes(b"id,prompt\n1,Hello\n")
+  assert decode(model, str(tmp_path / "in.jsonl"), tmp_path / "out.jsonl") == 1
+  assert [row["id"] for row in read(tmp_path / "out.jsonl")] == [
+      "line 1", "line 2"
+  ]
+
+
 def test_an_id_that_stands_twice_is_answered_once(model, tmp_path, capsys):
   row = {"id": "a", "lang": "en", "prompt": LINES[0]}
   rows = [row, row | {"prompt": LINES[1]}, row | {"lang": "fi"}]
@@ -226,7 +282,12 @@ def test_a_killed_process_loses_and_repeats_nothing(model, tmp_path):
       {"id": f"{i}", "lang": "en", "prompt": f"{LINES[i % 5]} {i}"}
       for i in range(300)
   ]
-  source, out = write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+  rows[7], rows[250] = {"id": "7"}, {"id": "250", "lang": "en"}
+  write(tmp_path / "good.jsonl", rows)
+  lines = (tmp_path / "good.jsonl").read_bytes().split(b"\n")
+  lines[100], lines[299] = b'{"id": "1', b"\xff"
+  source, out = str(tmp_path / "in.jsonl"), tmp_path / "out.jsonl"
+  (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines))
   argv = [
       sys.executable, "-m", "mlit_jax.main", "decode", "--model", str(model),
       "--input", source, "--output", str(out), "--batch_size", "2",
@@ -239,10 +300,20 @@ def test_a_killed_process_loses_and_repeats_nothing(model, tmp_path):
     time.sleep(0.01)
   os.kill(running.pid, signal.SIGKILL)
   running.wait()
-  kept = [row["row"] for row in read_whole(part)[1:]]
+  before = {
+      row["row"]: row["response"]["response"] for row in read_whole(part)[1:]
+  }
+  kept = list(before)
   assert 0 < len(kept) < 300 and not out.exists()
-  subprocess.run(argv, check=True)
-  assert [row["id"] for row in read(out)] == [row["id"] for row in rows]
+  assert subprocess.run(argv).returncode == 1
+  names = [row["id"] for row in rows]
+  names[100], names[299] = "line 101", "line 300"
+  assert [row["id"] for row in read(out)] == names
+  failed = [row["id"] for row in read(out) if row.get("failure")]
+  assert failed == ["7", "line 101", "250", "line 300"]
+  summary = json.loads((tmp_path / "out.jsonl.summary.json").read_text())
+  assert (summary["answers"], summary["failed"]) == (296, 4)
+  assert {i: read(out)[i]["response"] for i in kept} == before
 
 
 def read_whole(part):

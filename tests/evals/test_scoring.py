@@ -178,10 +178,12 @@ def test_the_command_names_every_bad_row(directory, tmp_path, capsys):
   assert [row["id"] for row in found] == [
       "a", "line 2", "a", "line 4", "b", "c", "d", "line 8"
   ]
-  assert [row.get("failure", "")[:29] for row in found] == [
-      "", "not JSON in UTF-8 (Expecting ", "line 3: the id 'a' stands twi",
+  assert [
+      row.get("failure", "").removeprefix(f"{source}:")[:29] for row in found
+  ] == [
+      "", "2: not JSON (Expecting proper", "line 3: the id 'a' stands twi",
       "line 4: 'id' must be text; gi", "the continuation has no token",
-      "context and continuation have", "", "not JSON in UTF-8 ('utf-8' co",
+      "context and continuation have", "", "8: not JSON ('utf-8' codec can",
   ]
   assert found[0]["num_tokens"] >= 1
   assert "6 of 8 rows failed" in capsys.readouterr().out

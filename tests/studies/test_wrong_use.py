@@ -109,19 +109,6 @@ def test_another_preset_or_a_damaged_marker_is_refused(capsys, tmp_path):
   assert marker.read_text() == "{"
 
 
-def test_decode_names_the_bad_line(capsys, tmp_path):
-  prompts = tmp_path / "p.jsonl"
-  prompts.write_text('{"id": "1", "lang": "en", "prompt": "Hi"}\n{"id": "2"')
-  output = tmp_path / "out.jsonl"
-  code, error = _mlit(
-      capsys, "decode", "--model", str(tmp_path), "--input", str(prompts),
-      "--output", str(output),
-  )
-  assert code == 1
-  assert f"{prompts}:2: the last line has no newline" in error
-  assert not output.exists()
-
-
 def test_report_of_nothing(capsys, tmp_path):
   code, error = _mlit(capsys, "report", str(tmp_path))
   assert code == 1
