@@ -70,7 +70,7 @@ class InteractiveModel:
     self._name = pathlib.Path(directory).name
     self._answerer = answering.Answerer(
         directory, template, batch_size, adapters=adapters,
-        mesh_shape=mesh_shape, dtype=dtype,
+        mesh_shape=mesh_shape, dtype=dtype, keep_params=True,
     )
     self.config, self.params = self._answerer.config, self._answerer.params
     self.mesh = session.mesh(mesh_shape)

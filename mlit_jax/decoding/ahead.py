@@ -50,7 +50,7 @@ def lower(
   lengths = reader.lengths(prompt, written)
   with partitioning.activation_rules(mesh):
     # As the engine's own programs leave them.
-    params = _made(programs.prepare.lower(params))
+    params = _made(jax.jit(reader.prepare).lower(params))
     under_way = _made(programs.empty.lower(lengths=lengths))
     lowered = programs.go_on.lower(
         params, {}, under_way, jax.ShapeDtypeStruct((num_slots,), bool),

@@ -19,6 +19,7 @@ from mlit_jax.decoding import adapters as adapters_lib
 from mlit_jax.decoding import reading, slots
 from mlit_jax.decoding.lane import rung
 from mlit_jax.decoding.requests import Request, Result, fault
+from mlit_jax.decoding.weights import Taken, Weights
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 
@@ -82,9 +83,7 @@ class BeamSearch:
     ways = partitioning.batch_ways(mesh)
     self._rows = max(num_slots // num_beams // ways, 1) * ways
     self._reader = reading.of(model, dtype)
-    abstract = jax.eval_shape(lambda: self._reader.module.init_params(model, 0))
-    self._param_shardings = partitioning.param_shardings(abstract, mesh)
-    self._prepare = jax.jit(self._reader.prepare)
+    self._weights = Weights(self._reader, mesh)
     self._run = jax.jit(self._search, static_argnames="room")
 
   @property
@@ -92,9 +91,13 @@ class BeamSearch:
     """Tokens that a prompt and its answer may have together."""
     return self._reader.max_length
 
+  def take(self, params: Mapping) -> Taken:
+    """As of Engine."""
+    return self._weights.take(params)
+
   def generate(
       self,
-      params: Mapping,
+      params: Mapping | Taken,
       requests: Iterable[Request],
       *,
       adapters: Mapping[str, adapters_lib.Adapter] | None = None,
@@ -106,10 +109,8 @@ class BeamSearch:
     numbers, joined = {None: 0}, {}
     if adapters:
       numbers, joined = adapters_lib.join(self._config, adapters)
-    params = self._prepare(jax.device_put(params, self._param_shardings))
-    joined = joined and self._prepare(
-        jax.device_put(joined, partitioning.replicated(self._mesh))
-    )
+    params = self._weights.of_model(params)
+    joined = self._weights.of_adapters(joined)
     asked = list(requests)
     while asked:
       results, fit = [], []

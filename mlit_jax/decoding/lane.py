@@ -27,7 +27,7 @@ class Model(NamedTuple):
   """What answers come from.
 
   Attributes:
-    params, adapters: of `Programs.prepare`.
+    params, adapters: of `weights.Weights`.
     numbers: an adapter's name -> its number.
     end_ids: tokens that end an answer.
     text: makes what turns tokens into text, for stop strings.

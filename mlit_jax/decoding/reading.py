@@ -36,6 +36,7 @@ class Causal:
 
   module = decoder
   batch_axis = 0  # of the cache
+  stacks = ("blocks",)  # what `prepare` takes apart
 
   def __init__(
       self,
@@ -106,6 +107,7 @@ class EncoderDecoder:
 
   module = encoder_decoder
   batch_axis = 1
+  stacks = ()
   max_length = 1 << 30  # positions are relative: there is no end to them
 
   def __init__(

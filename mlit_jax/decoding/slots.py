@@ -118,7 +118,6 @@ class Programs:
         self._go_on, static_argnames="extras", donate_argnames="slots",
         out_shardings=(shardings, whole),
     )
-    self.prepare = jax.jit(reader.prepare)
 
   def _empty(self, *, lengths: Lengths) -> Slots:
     zeros = jnp.zeros(self._num_slots, jnp.int32)
@@ -143,7 +142,7 @@ class Programs:
     """Reads prompts: rows for the slots; the first tokens and logprobs.
 
     Args:
-      params, adapters: of `prepare`.
+      params, adapters: of `weights.Weights`.
       prompts: what to read.
       extras: what they ask for.
     """
@@ -202,7 +201,7 @@ class Programs:
     """Up to STEPS tokens more: the slots, tokens or -1, and logprobs.
 
     Args:
-      params, adapters: of `prepare`.
+      params, adapters: of `weights.Weights`.
       slots: those under way.
       stays: whether a slot's answer goes on, if it has not ended.
       enough: stops once no more answers than these are under way.

@@ -83,7 +83,8 @@ class Answerer:
 
   Attributes:
     config: the model's shape.
-    params: its weights.
+    params: its weights, as the engine has them: of `Engine.take`, or as they
+      were read if they are kept for others, too.
     adapters: by name, each with its config.
   """
 
@@ -99,6 +100,7 @@ class Answerer:
       cache_dtype: str | None = None,
       num_beams: int = 1,
       length_penalty: float = 1.0,
+      keep_params: bool = False,
   ):
     """Loads the model.
 
@@ -112,12 +114,14 @@ class Answerer:
       cache_dtype: of the cache; None: the same. Not of beam search.
       num_beams: of beam search; 1: there is none.
       length_penalty: as of decoding.beam.BeamSearch.
+      keep_params: whether `params` are of use for others; answers then need a
+        second copy of them.
     """
     self._tokenizer = tokenizers.load(directory)
     self._form = checkpoint_template.find(template, directory)
     rows = huggingface.load_config(directory).vocab_size
     tokenizers.check_vocabulary(self._tokenizer, rows, directory)
-    self.config, self.params = huggingface.load(
+    self.config, params = huggingface.load(
         directory, session.mesh(mesh_shape), dtype
     )
     if isinstance(self.config, EncoderDecoderConfig) and (
@@ -134,6 +138,7 @@ class Answerer:
         self.config, self._form.end_ids(self._tokenizer), batch_size,
         mesh_shape, dtype, cache_dtype, num_beams, length_penalty,
     )
+    self.params = params if keep_params else self._engine.take(params)
 
   @property
   def max_length(self) -> int:

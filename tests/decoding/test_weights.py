@@ -1,0 +1,101 @@
+"""Weights lie on the device once, where decoding has them for itself."""
+
+import gc
+
+import jax
+import pytest
+
+from mlit_jax import partitioning
+from mlit_jax.decoding.beam import BeamSearch
+from mlit_jax.decoding.engine import Engine
+from mlit_jax.decoding.requests import Request
+from mlit_jax.models.config import DecoderConfig
+from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
+
+# Nearly all of it is layers.
+CONFIG = DecoderConfig(
+    vocab_size=40, num_layers=12, embed_dim=64, num_heads=4, num_kv_heads=4,
+    head_dim=16, mlp_dim=256, max_length=64,
+)
+T5 = EncoderDecoderConfig(
+    "t5", vocab_size=40, embed_dim=16, num_heads=2, head_dim=8, mlp_dim=24,
+    num_encoder_layers=1, num_decoder_layers=2,
+)
+MESH = partitioning.make_mesh()
+REQUESTS = [Request(f"{i}", (3, i), 6, logprobs=i > 2) for i in range(4)]
+
+
+def live() -> int:
+  """Bytes of all arrays that there are; some share theirs."""
+  gc.collect()
+  found = {}
+  for x in jax.live_arrays():
+    for shard in x.addressable_shards:
+      found[shard.data.unsafe_buffer_pointer()] = shard.data.nbytes
+  return sum(found.values())
+
+
+def size(tree) -> int:
+  return sum(x.nbytes for x in jax.tree.leaves(tree))
+
+
+def most_while_decoding(engine, params) -> int:
+  return max(live() for _ in engine.generate(params, REQUESTS))
+
+
+def make(config):
+  return Engine(config, MESH, end_ids=[39], num_slots=4)
+
+
+def test_weights_that_are_taken_are_there_once(random_params, monkeypatch):
+  engine, params = make(CONFIG), random_params(CONFIG, seed=2)
+  answers = list(engine.generate(params, REQUESTS))
+  before = live()
+  params = jax.tree.map(jax.device_put, params)
+  whole = size(params)
+  largest = max(x.nbytes for x in jax.tree.leaves(params["blocks"]))
+  kept = most_while_decoding(engine, params) - before
+  assert live() - before == whole  # nothing is left behind
+
+  wait, seen = jax.block_until_ready, []
+
+  def watched(x):
+    seen.append(live() - before)
+    return wait(x)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(jax, "block_until_ready", watched)
+    taken = engine.take(params)
+  stacks = jax.tree.leaves(params["blocks"])
+  assert all(x.is_deleted() for x in stacks)
+  assert not params["embedding"].is_deleted()
+  del params
+  assert live() - before == whole
+  assert max(seen) == whole + largest < 1.6 * whole
+  alone = most_while_decoding(engine, taken) - before
+  assert list(engine.generate(taken, REQUESTS)) == answers
+  layers = sum(
+      size(taken.tree[f"block_{i}"]) for i in range(CONFIG.num_layers)
+  )
+  assert layers > 0.95 * whole
+  assert kept - alone == layers
+
+
+def test_weights_on_the_host_stay_the_callers(random_params):
+  engine, params = make(CONFIG), random_params(CONFIG, seed=2)
+  taken = engine.take(params)
+  answers = list(engine.generate(params, REQUESTS))
+  assert list(engine.generate(taken, REQUESTS)) == answers
+
+
+@pytest.mark.parametrize("config", [CONFIG, T5], ids=["decoder", "t5"])
+def test_any_model_and_beam_search_take_weights(config, random_params):
+  for engine, asked in (
+      (make(config), REQUESTS),
+      (BeamSearch(config, MESH, end_ids=[39], num_beams=2), REQUESTS[:3]),
+  ):
+    given = random_params(config, seed=2)
+    answers = list(engine.generate(given, asked))
+    assert not any(r.failure for r in answers)
+    taken = engine.take(jax.tree.map(jax.device_put, given))
+    assert list(engine.generate(taken, asked)) == answers
