@@ -213,15 +213,21 @@ def _at_once(
       "BKGTJC,BKJCH->BKJGTH", weights.astype(values.dtype),
       values.reshape(blocks), preferred_element_type=wide,
   )
-  total = _sum(jnp.moveaxis(jnp.sum(weights, axis=-1), -1, 0))
+  total = _sum(jnp.sum(weights, axis=-1), 4)[..., None]
   # Without a visible slot all weights are 0.
-  return jnp.sum(mixed, 2) / jnp.where(total == 0, 1, total)[..., None]
+  return _sum(mixed, 2) / jnp.where(total == 0, 1, total)
 
 
-def _sum(parts: Float[Array, "J ..."]) -> Float[Array, "..."]:
-  """Adds neighbours up until one is left: more zeros change no bit."""
-  while len(parts) > 1:
-    even = len(parts) // 2 * 2
-    pairs = parts[:even:2] + parts[1:even:2]
-    parts = jnp.concatenate([pairs, parts[even:]])
-  return parts[0]
+def _sum(parts: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
+  """Adds neighbours up until one is left: more zeros change no bit.
+
+  A compiler's own sum would group the parts by their number.
+  """
+  while (count := parts.shape[axis]) > 1:
+    even = count // 2 * 2
+    first, second, rest = (
+        jax.lax.slice_in_dim(parts, *place, axis=axis)
+        for place in ((0, even, 2), (1, even, 2), (even, count))
+    )
+    parts = jnp.concatenate([first + second, rest], axis)
+  return jnp.squeeze(parts, axis)

@@ -116,6 +116,31 @@ def test_longer_caches_attend_to_the_same_bits():
     np.testing.assert_array_equal(found[0], other)
 
 
+@pytest.mark.parametrize("visible", [64, 50, 201])
+def test_sums_over_longer_caches_are_the_same_bits(visible, monkeypatch):
+  """Where all slots are read at once, as on accelerators.
+
+  All scores are 0, because a CPU's exponentials differ with an array's size.
+  """
+  monkeypatch.setattr(
+      cached_attention, "current_device", lambda: Device("tpu")
+  )
+  query, cache = cached(np.random.default_rng(0), 3, slots=3072)
+  attend = jax.jit(functools.partial(cached_attention.attend, scale=0.5))
+  seen = jnp.full((3, 1), visible)
+  found = [
+      attend(
+          0 * query, jax.tree.map(lambda x, s=size: x[:, :, :s], cache),
+          positions=seen - 1, visible=seen,
+      )
+      for size in (64, 96, 128, 192, 448, 512, 1536, 3072) if size >= visible
+  ]
+  mean = jnp.mean(cache.values[:, :, :visible], axis=2)
+  np.testing.assert_allclose(found[0][:, 0, ::2], mean, rtol=1e-4, atol=1e-6)
+  for other in found[1:]:
+    np.testing.assert_array_equal(found[0], other)
+
+
 def test_a_row_s_bits_depend_on_no_other_row():
   """However many rows are read beside it, and wherever it is."""
   rng = np.random.default_rng(0)
