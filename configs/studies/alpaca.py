@@ -101,5 +101,6 @@ def _paper(preset: str) -> ml_collections.ConfigDict:
   config.other_bases = ml_collections.ConfigDict()  # NAME=DIR, beside `base`
   config.train, config.evaluation = "alpaca", "oasst"
   config.sources.alpaca = paper.expected(52_000, 600)
-  config.sources.oasst = paper.expected(50, 150)
+  config.sources.oasst = paper.expected(50, 150)  # translated by people
+  paper.translated(config, "alpaca")
   return config

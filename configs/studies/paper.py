@@ -43,6 +43,12 @@ def common(
   return config
 
 
+def translated(config, *sources: str) -> None:
+  """Declares sources that come in English; the paper had them translated."""
+  for name in sources:
+    config.translation.sources[name] = "en"
+
+
 def expected(rows: int, characters: int, turns: int = 1) -> str:
   """Data to be given: rows in each language, characters of a row (assumed)."""
   return f"expected:{rows}:{characters}:{turns}"

@@ -118,6 +118,7 @@ def _of_paper(codes) -> ml_collections.ConfigDict:
   config.train, config.evaluation = "lima_oasst", "alpacafarm"
   config.sources.lima_oasst = paper.expected(4640, 1600)
   config.sources.alpacafarm = paper.expected(617, 150)
+  paper.translated(config, "lima_oasst", "alpacafarm")
   config.controls = False
   config.percents, config.half_percents, config.one_percent = (), (), 0
   config.half_languages = languages.SETS["pinch_seen_six"]

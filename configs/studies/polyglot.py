@@ -64,4 +64,5 @@ def _paper() -> ml_collections.ConfigDict:
   config.sources.bactrian_x = paper.expected(64_000, 600)
   config.sources.lima_x = paper.expected(1030, 2500)
   config.sources.mt_bench_x = paper.expected(80, 400, turns=2)
+  paper.translated(config, "lima_x", "mt_bench_x")  # Bactrian-X is published
   return config

@@ -41,6 +41,12 @@ def common(languages: Sequence[str]) -> ml_collections.ConfigDict:
   config.train = "pocket"
   config.evaluation = "pocket"
   config.sources = ml_collections.ConfigDict()
+  # What a machine has to translate first (a plan says what it costs): of a
+  # source that is not there yet, the language in which it comes. The price of a
+  # million characters sent, in US dollars, is Cloud Translation's list price
+  # for its standard model (cloud.google.com/translate/pricing: 20 beyond the
+  # first 500,000 a month); look yours up.
+  config.translation = ml_collections.ConfigDict({"sources": {}, "price": 20.0})
   # A model directory; without one a base is pre-trained on the pocket world,
   # in base_languages (codes with commas; default: the study's languages).
   config.base = ""

@@ -127,6 +127,7 @@ def _paper() -> ml_collections.ConfigDict:
   given["mi_eval"] = paper.expected(600, 150)  # its number is not in the text
   given["sentences"] = paper.expected(1012, 130)  # FLORES-101, devtest
   given["documents"] = paper.expected(1_000_000, 2000)  # mC4
+  paper.translated(config, "alpaca", "mi_eval")
   config.reading_on = config.tune.copy_and_resolve_references()
   del config.reading_on.held_out, config.reading_on.validate_every
   config.reading_on.epochs = 1

@@ -66,7 +66,13 @@ def run(args) -> int:
   source, preset, config = load(args.name, args.overrides)
   if args.jobs is not None and args.jobs < 1:
     raise UsageError(f"--jobs {args.jobs}: give at least 1")
-  from mlit_jax.studies import expected, joining, loading, runner
+  from mlit_jax.studies import (
+      expected,
+      joining,
+      loading,
+      plan_translation,
+      runner,
+  )
   from mlit_jax.studies import study as study_lib
 
   # The graph's own module is light; JAX comes with the first step that trains.
@@ -85,6 +91,7 @@ def run(args) -> int:
   if args.plan:
     return study_plan.run(args, graph, config, args.workdir and workdir)
   expected.check(args.name, graph, config)
+  plan_translation.check(graph, config)
   from mlit_jax import cpu
   from mlit_jax.studies import workers
   from mlit_jax.studies.progress import Progress

@@ -1,5 +1,7 @@
 """`mlit study --plan` and `--status`, as text."""
 
+import dataclasses
+import json
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +9,6 @@ from mlit_jax.errors import UsageError
 
 _UNITS = ("", "k", "M", "G", "T", "P", "E", "Z")
 _MILLION = 1e6
-_GOOGLE_PRICE = 20.0  # US dollars a million characters, Cloud Translation
 
 
 def add_arguments(parser) -> None:
@@ -29,10 +30,6 @@ def add_arguments(parser) -> None:
       "--price", type=float, metavar="USD", help="of a chip for an hour"
   )
   group.add_argument(
-      "--translation-price", type=float, default=_GOOGLE_PRICE, metavar="USD",
-      help="a million characters (default %(default)g)",
-  )
-  group.add_argument(
       "--json", action="store_true", help="the plan's steps as JSON"
   )
 
@@ -52,14 +49,15 @@ def run(args, graph, config, workdir) -> int:
     raise UsageError(f"--mfu {args.mfu:g}: give a share above 0, at most 1")
   if args.price is not None and slices is None:
     raise UsageError("--price needs --accelerator, whose chips it is of")
-  for name in ("price", "translation_price"):
-    value = getattr(args, name)
+  for name, value in (
+      ("price", args.price),
+      ("study.translation.price", config.translation.price),
+  ):
     if value is not None and not value >= 0:
-      option = name.replace("_", "-")
-      raise UsageError(f"--{option} {value:g}: give 0 or more")
+      raise UsageError(f"--{name} {value:g}: give 0 or more")
   costs = plan.estimate(graph, config, workdir)
   if args.json:
-    print(plan.to_json(costs))
+    print(json.dumps([dataclasses.asdict(c) for c in costs], indent=1))
     return 0
   _print_steps(costs, slices, args.mfu)
   print()
@@ -70,15 +68,10 @@ def run(args, graph, config, workdir) -> int:
         "not there yet, its size assumed; before it begins give"
         f" {', '.join(options)}"
     )
-  if (found := plan_translation.translation(config)) is not None:
-    price = found.characters / _MILLION * args.translation_price
-    names = plan_translation.language_names(found.languages)
-    print(
-        f"to translate first (mlit translate): {found.characters:,} characters"
-        f" into {names}, ${price:,.2f} at ${args.translation_price:g} a million"
-    )
-  else:
-    print("to translate: nothing")
+  for line in _translations(
+      plan_translation.translations(graph, config), config.translation.price
+  ):
+    print(line)
   return 0
 
 
@@ -165,6 +158,29 @@ def _totals(costs: Sequence, slices, args, judge_price):
   yield both("disk", lambda c: c.disk, lambda n: _short(n, "B"))
   if unknown := [c.step for c in costs if not c.is_known]:
     yield f"not estimated: {_few(unknown)}"
+
+
+def _translations(found: Sequence, price: float):
+  """What to translate first, and its price a million characters."""
+  from mlit_jax.studies import plan_translation
+
+  if not found:
+    yield "to translate: nothing"
+    return
+  total = sum(row.characters for row in found)
+  yield (
+      f"to translate first (mlit translate): {total:,} characters,"
+      f" ${total / _MILLION * price:,.2f} at ${price:g} a million"
+  )
+  for row in found:
+    assumed = ", its size assumed" if row.is_assumed else ""
+    yield (
+        f"  {row.source}{assumed}: {row.rows:,} rows from"
+        f" {plan_translation.language_names([row.origin])} into"
+        f" {plan_translation.language_names(row.languages)}:"
+        f" {row.characters:,} characters,"
+        f" ${row.characters / _MILLION * price:,.2f}"
+    )
 
 
 def _short(number: float, unit: str = "") -> str:

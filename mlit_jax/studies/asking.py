@@ -20,7 +20,13 @@ from mlit_jax.judging import (
     protocols,
     specs,
 )
-from mlit_jax.studies import judge_setup, material, steps
+from mlit_jax.studies import (
+    judge_setup,
+    material,
+    pipeline,
+    plan_translation,
+    steps,
+)
 from mlit_jax.studies.study import Place
 
 REPLIES = "replies.jsonl"
@@ -292,8 +298,9 @@ def _asks(
   address = config.sources.get(asked, "")
   rows = [
       _estimate(
-          protocol, asked, address, lang, config.judging.prompt_language,
-          config.judging.max_tokens, config.max_new_tokens,
+          protocol, asked, address, lang, pipeline.origin(config, asked),
+          config.judging.prompt_language, config.judging.max_tokens,
+          config.max_new_tokens,
       )
       for lang in languages
   ]
@@ -307,11 +314,14 @@ def _estimate(
     asked: str,
     address: str,
     lang: str,
+    origin: str,
     prompt_language: str,
     max_tokens: int,
     max_new_tokens: int,
 ) -> dict[str, int]:
-  prompts = material.prompts(asked, (lang,), {asked: address})
+  prompts = plan_translation.questions(
+      asked, lang, origin, {asked: address} if address else {}
+  )
   found = protocols.PROTOCOLS[protocol]
   empty = [
       records.Response(

@@ -31,6 +31,11 @@ def given(config) -> dict[str, str]:
   return dict(config.sources.to_dict())
 
 
+def origin(config, source: str) -> str:
+  """The language that a source's rows come in before they are translated."""
+  return config.translation.sources.get(source, "") or config.main_language
+
+
 def adopts(config) -> bool:
   """Whether the base is a model directory, there or still to be given."""
   return bool(config.base or config.models)

@@ -7,7 +7,6 @@ characters. Operations are those of training/flops.py.
 
 import dataclasses
 import functools
-import json
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +15,13 @@ from typing import Any
 from mlit_jax.data import recipe_spec, token_file, tokenizers
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.lora import LoraConfig
+from mlit_jax.records import Instruction
 from mlit_jax.studies import (
     expected,
     material,
     pipeline,
     plan_sizes,
+    plan_translation,
     runner,
     steps,
 )
@@ -167,7 +168,7 @@ class _Estimate:
     rows = material.instructions(
         self._config.train, tuple(self._config.languages), self._given
     )
-    every = list(rows.values())
+    every = list(rows.values()) or self._untranslated(self._config.train)
     sample = every[:: max(1, len(every) // _SAMPLE)]
     tokens = sum(len(tokenizer.encode(text(row))) for row in sample)
     return sum(len(text(row)) for row in sample) / max(1, tokens)
@@ -176,10 +177,21 @@ class _Estimate:
     """What a source is to hold, if it is not there yet."""
     return expected.of(self._given[name]) if name in self._given else None
 
+  def _is_there(self, name: str, languages: Sequence[str]) -> bool:
+    """Whether a source has rows in all of some languages."""
+    return name not in self._given or not (
+        self._promised(name)
+        or plan_translation.lacking(name, languages, self._given)
+    )
+
+  def _untranslated(self, name: str) -> list[Instruction]:
+    origin = pipeline.origin(self._config, name)
+    return plan_translation.rows_in(name, origin, self._given)
+
   def _drawn(self, recipe) -> tuple[int, int]:
     """Examples and tokens of a recipe, and tokens that it holds out."""
-    named = [part["source"] for part in recipe["parts"]]
-    if not any(map(self._promised, named)):
+    asked = recipe_spec.languages(recipe)
+    if all(self._is_there(*item) for item in asked.items()):
       made, rows = steps.draw(recipe, self._given)
       tokens = []
       for manifest in (made.train, made.validation):
@@ -195,7 +207,9 @@ class _Estimate:
       if row := self._promised(name):
         length = row.characters
       else:
-        rows = material.instructions(name, codes, self._given).values()
+        rows = material.instructions(name, codes, self._given).values() or (
+            self._untranslated(name)
+        )
         length = sum(len(text(x)) for x in rows) / max(1, len(rows))
       examples += size
       characters += size * length
@@ -328,7 +342,13 @@ class _Estimate:
   def _questions(self, name: str, languages: tuple[str, ...]):
     if (name, languages) not in self._prompts:
       found: dict[str, tuple[int, int, int]] = {}
-      for row in material.prompts(name, languages, self._given):
+      origin = pipeline.origin(self._config, name)
+      for row in (
+          row for lang in languages
+          for row in plan_translation.questions(
+              name, lang, origin, self._given
+          )
+      ):
         questions, turns, tokens = found.get(row.lang, (0, 0, 0))
         asked = sum(m.role == "user" for m in row.messages)
         length = self._tokens(sum(len(m.content) for m in row.messages))
@@ -382,8 +402,3 @@ class _Estimate:
     return {
         "examples": turns, "calls": calls, "disk": _JUDGMENT * calls, **tokens
     }
-
-
-def to_json(costs: Sequence[Cost]) -> str:
-  """One JSON document."""
-  return json.dumps([dataclasses.asdict(c) for c in costs], indent=1)

@@ -18,7 +18,6 @@ from mlit_jax.studies import (
     pinch,
     plan,
     plan_sizes,
-    plan_translation,
     runner,
 )
 from mlit_jax.studies import study as study_lib
@@ -228,19 +227,3 @@ def test_a_step_that_was_begun_is_said_to_be(tmp_path):
   (place / "started.json").write_text(json.dumps({"hash": "of another"}))
   (place / "done.json").unlink()
   assert runner.states(graph, tmp_path) == {"a": "open"}
-
-
-def test_what_must_be_translated_first(tmp_path):
-  rows = tmp_path / "rows.jsonl"
-  rows.write_text("".join(
-      json.dumps({"id": f"{i}", "lang": "en", "prompt": "12345",
-                  "response": "1234"}) + "\n"
-      for i in range(10)
-  ))
-  config = _pinch(("en", "es", "he"))
-  config.train, config.sources.mine = "mine", f"rows:{rows}"
-  found = plan_translation.translation(config)
-  assert found.languages == ("es", "he")
-  # Five and four characters and a line's end, ten rows, two languages.
-  assert found.characters == 2 * 10 * 10
-  assert plan_translation.translation(_pinch()) is None
