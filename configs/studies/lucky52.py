@@ -10,6 +10,11 @@ Model k is tuned on the first k languages of an order, every language with the
 same examples. Every model is asked to choose between endings, in every
 language, by log-likelihood.
 
+`--study.experiments=number,similarity` keeps to these, of accuracy by the
+number of languages (Figures 1 and 2), by who has seen a language (`exposure`,
+Figure 3) and by similarity (Tables 1 to 3). All are read from the same models:
+what shortens the study is fewer `tuned_languages` or `tests`.
+
 Presets
   pocket: ten of the pocket world's twelve languages are tuned on, in the
     paper's order; the base is pre-trained on ten others, so that there are
@@ -60,6 +65,7 @@ def _pocket() -> ml_collections.ConfigDict:
   )
   config.num_examples = 160  # in every language
   config.tests = ("endings", "answers")
+  config.experiments = ("number", "exposure", "similarity")
   # The language whose checkpoint is left out of the correlations once; "": the
   # one whose absence moves them most.
   config.outlier = ""
@@ -81,6 +87,7 @@ def _paper() -> ml_collections.ConfigDict:
   config.base_languages = ",".join(languages.SETS["bloom"])
   config.num_examples = 67_000  # in every language
   config.train, config.tests = "bactrian_x", tests
+  config.experiments = ("number", "exposure", "similarity")
   config.evaluation = ""  # nothing is answered
   config.sources.bactrian_x = paper.expected(67_000, 600)
   # Their test parts; XWinograd has 4,449 in six languages.

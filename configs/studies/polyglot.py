@@ -12,9 +12,17 @@ id in one language, `partition`); with few examples (as Lima-X) and with many
 (as Bactrian-X). Every model is asked questions of two turns, each answer is
 scored 1 to 10, and the parallel model is compared with each monolingual one.
 
+`--study.experiments=few,pairwise` does only these beside the models with many
+examples of each language alone and of all in parallel: `few` examples, `few`
+that are `curated`, the set `without` the main language, the sets at one
+language's size (`sampled`; `--study.designs` says in which way), and the
+parallel model against each language alone (`pairwise`).
+
 Presets
   pocket: en es it of the paper's five languages; Czech and Russian stand in
-    for German and French. The two-turn questions are the pocket world's.
+    for German and French. The two-turn questions are the pocket world's. For
+    Lima-X, a small set chosen for its variety, stand as many examples of each
+    of the pocket world's kinds of instruction, each about another fact.
   paper: the paper's five languages; Bactrian-X (64,000 examples a language),
     Bactrian-X cut to 1,030 and Lima-X (1,030), MT-Bench-X's eighty questions
     of two turns. 24EU-7B, or with `--study.model=mixtral_8x7b` Mixtral; rate
@@ -39,14 +47,16 @@ def _pocket() -> ml_collections.ConfigDict:
   config.substitutions = (
       "Czech and Russian stand in for German and French.",
       "The pocket world's questions stand in for Bactrian-X, at the size of"
-      " Lima-X too; there is no curated set, as Lima-X is one. Its questions of"
-      " two turns stand in for MT-Bench-X.",
+      " Lima-X too; its questions of two turns for MT-Bench-X.",
+      "For Lima-X, which was chosen by people, stand as many questions of each"
+      " kind, each about another fact: a rule chose them for their variety.",
       f"{pocket.DECODER} 24EU-7B and Mixtral.",
   )
   config.evaluation = "two-turns"
   config.few_examples = 128
   # A source of few examples that somebody chose with care; "": none.
-  config.curated = ""
+  config.curated = "curated"
+  config.experiments = ("few", "curated", "without", "sampled", "pairwise")
   config.num_examples = 960
   config.designs = ("parallel", "sampled", "partition")
   config.pretrain.documents = 8000
@@ -59,6 +69,7 @@ def _paper() -> ml_collections.ConfigDict:
   )
   config.num_examples, config.few_examples = 64_000, 1030
   config.designs = ("parallel", "sampled", "partition")
+  config.experiments = ("few", "curated", "without", "sampled", "pairwise")
   config.train, config.curated = "bactrian_x", "lima_x"
   config.evaluation = "mt_bench_x"
   config.sources.bactrian_x = paper.expected(64_000, 600)

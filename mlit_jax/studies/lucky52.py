@@ -21,6 +21,10 @@ from mlit_jax.studies.study import Step
 from mlit_jax.studies.systems import BASE, System
 
 NAME = "lucky52"
+# What is read from the models, which are the same for all.
+NUMBER, EXPOSURE, SIMILARITY = EXPERIMENTS = (
+    "number", "exposure", "similarity",
+)
 
 
 def systems(config) -> list[System]:
@@ -58,7 +62,9 @@ def check(config) -> None:
     raise UsageError(
         f"outlier={config.outlier!r} is not one of tuned_languages"
     )
-  _check_similarity(config)
+  checks.names("experiments", config.experiments, EXPERIMENTS)
+  if SIMILARITY in config.experiments:
+    _check_similarity(config)
   checks.names(
       "tests", config.tests,
       (*material.CHOICES, *(x for x in config.sources if x != config.train)),

@@ -17,6 +17,7 @@ from mlit_jax.studies import (
     pipeline,
     steps,
 )
+from mlit_jax.studies import systems as systems_lib
 from mlit_jax.studies.outcomes import ANSWERS, RESULTS, Outcomes
 from mlit_jax.studies.study import Place
 from mlit_jax.studies.systems import BASE, System
@@ -46,6 +47,7 @@ def write(
           "systems": list(found.systems),
           "languages": list(config.tuned_languages),
       },
+      "left_out": systems_lib.not_asked(config, lucky52.EXPERIMENTS),
       "updates": _updates(found, config),
       "exposure": groups,
       "tests": {
@@ -143,10 +145,13 @@ def _test(values, test: str, groups, config) -> dict[str, Any]:
       }
       for k, lang in enumerate(config.tuned_languages, start=1)
   ]
-  return {
+  found = {
       "languages": asked, "systems": rows, "base": rows[BASE]["all"],
-      "points": points, "correlations": _correlations(rows, config),
+      "points": points,
   }
+  if lucky52.SIMILARITY in config.experiments:
+    found["correlations"] = _correlations(rows, config)
+  return found
 
 
 def _correlations(rows, config) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from mlit_jax.studies import expected
 
 POCKET, INTO, OUT_OF = "pocket", "into", "out-of"
 READING, TWO_TURNS = "reading", "two-turns"
+CURATED = "curated"  # few examples to learn from, chosen for their variety
 # Where a study brings its own: sentences in all languages, and running text.
 SENTENCES, DOCUMENTS = "sentences", "documents"
 ENDINGS, ANSWERS = CHOICES = ("endings", "answers")
@@ -29,7 +30,7 @@ Rows = Mapping[tuple[str, str], Instruction]
 
 def is_pocket(name: str) -> bool:
   """Whether the pocket world has it."""
-  return name in (POCKET, INTO, OUT_OF, READING, TWO_TURNS)
+  return name in (POCKET, CURATED, INTO, OUT_OF, READING, TWO_TURNS)
 
 
 def check(name: str, given: Mapping[str, str]) -> None:
@@ -46,13 +47,17 @@ def instructions(
   """The training examples of a source, by (id, language).
 
   Args:
-    name: `pocket`; `into` and `out-of`, translation instructions between
-      English and each language (by the foreign language); or one of `given`.
+    name: `pocket`; `curated`, some of these; `into` and `out-of`, translation
+      instructions between English and each language (by the foreign
+      language); or one of `given`.
     languages: which.
     given: source -> READER:PATH.
   """
   if name == POCKET:
     return sources.pocket_instructions(languages, "train")
+  if name == CURATED and name not in given:
+    rows = sources.pocket_instructions(languages, "train")
+    return {key: row for key, row in rows.items() if key[0] in items.chosen()}
   if name in (INTO, OUT_OF) and name not in given:
     return {
         (row.id, lang): row

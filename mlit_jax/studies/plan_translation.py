@@ -139,7 +139,7 @@ def text(row: Instruction) -> str:
 def _is_parallel(name: str) -> bool:
   """Whether a source is a text and its translation, or about such a text."""
   name = name.removesuffix("-test")
-  return name != material.POCKET and material.is_pocket(name)
+  return name in (material.INTO, material.OUT_OF, material.READING)
 
 
 def _tuned(graph: Sequence[Step]) -> dict[str, tuple[str, ...]]:

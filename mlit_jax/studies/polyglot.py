@@ -8,8 +8,15 @@ against the monolingual ones.
 import pathlib
 from collections.abc import Sequence
 
+from mlit_jax.data.pocket import items
 from mlit_jax.errors import UsageError
-from mlit_jax.studies import asking, checks, comparisons, pipeline
+from mlit_jax.studies import (
+    asking,
+    checks,
+    comparisons,
+    material,
+    pipeline,
+)
 from mlit_jax.studies import systems as systems_lib
 from mlit_jax.studies.study import Step
 from mlit_jax.studies.systems import BASE, System
@@ -19,12 +26,45 @@ FEW, MANY, CURATED = "few", "many", "curated"
 PARALLEL, SAMPLED, PARTITION = DESIGNS = ("parallel", "sampled", "partition")
 # All of the languages, and all but the main one.
 EVERY, WITHOUT = "all", "without"
+# What may be asked for beside the models with many examples of each language
+# alone and of all in parallel, which all need.
+PAIRWISE = "pairwise"
+EXPERIMENTS = (FEW, CURATED, WITHOUT, SAMPLED, PAIRWISE)
+
+
+def left_out(config) -> dict[str, str]:
+  """Experiment -> why it is not done."""
+  found = systems_lib.not_asked(config, EXPERIMENTS)
+  if CURATED not in found and not config.curated:
+    found[CURATED] = "no source of chosen examples is given (curated)"
+  if PAIRWISE not in found and PARALLEL not in config.designs:
+    found[PAIRWISE] = "no model is tuned in parallel (designs)"
+  if SAMPLED not in found and not set(config.designs) - {PARALLEL}:
+    found[SAMPLED] = "designs has none at one language's size"
+  return found
 
 
 def sizes(config) -> dict[str, int]:
-  """few, many, and few from a curated source: examples of one language."""
-  found = {FEW: config.few_examples, MANY: config.num_examples}
-  return found | ({CURATED: config.few_examples} if config.curated else {})
+  """many, few, and few from a curated source: examples of one language."""
+  without = left_out(config)
+  found = {
+      FEW: config.few_examples, MANY: config.num_examples,
+      CURATED: config.few_examples,
+  }
+  return {size: n for size, n in found.items() if size not in without}
+
+
+def sets(config) -> tuple[str, ...]:
+  """Which languages are mixed: all, and all but the main one."""
+  return (EVERY,) if WITHOUT in left_out(config) else (EVERY, WITHOUT)
+
+
+def designs(config) -> tuple[str, ...]:
+  """How they are mixed."""
+  without = left_out(config)
+  return tuple(
+      x for x in config.designs if x == PARALLEL or SAMPLED not in without
+  )
 
 
 def _source(config, size: str) -> str:
@@ -45,8 +85,9 @@ def systems(config) -> list[System]:
         )
         for lang in languages
     ]
-    for which, codes in ((EVERY, languages), (WITHOUT, others)):
-      for design in config.designs:
+    members = {EVERY: languages, WITHOUT: others}
+    for which, codes in ((x, members[x]) for x in sets(config)):
+      for design in designs(config):
         found.append(
             System(
                 mixture(size, which, design), "mixture",
@@ -88,7 +129,7 @@ def _recipe(
 
 def contests(config) -> list[tuple[str, str]]:
   """Who is compared: the parallel mixture with each language alone."""
-  if PARALLEL not in config.designs:
+  if PAIRWISE in left_out(config):
     return []
   return [
       (mixture(size, EVERY, PARALLEL), mono(size, lang))
@@ -108,11 +149,20 @@ def check(config) -> None:
         "the study mixes all languages but one: give at least three"
     )
   checks.names("designs", config.designs, DESIGNS)
+  checks.names("experiments", config.experiments, EXPERIMENTS)
+  if config.curated:
+    material.check(config.curated, pipeline.given(config))
   checks.budget(config)
   if not len(config.languages) <= config.few_examples <= config.num_examples:
     raise UsageError(
         f"few_examples={config.few_examples} must lie between"
         f" {len(config.languages)} and num_examples={config.num_examples}"
+    )
+  chosen = len(items.chosen())
+  if config.curated == material.CURATED and config.few_examples > chosen:
+    raise UsageError(
+        f"few_examples={config.few_examples}: the pocket world's chosen"
+        f" examples are {chosen}"
     )
   asking.check(config)
 

@@ -39,6 +39,7 @@ def write(
       "scores": table,
       "gains": _gains(table, config),
       "contests": _contests(contests),
+      "left_out": polyglot.left_out(config),
   }
   judgments = itertools.chain(found.every_judgment(), *contests.values())
   outcomes.write(workdir, results, found.rows(), judgments)
@@ -63,8 +64,8 @@ def _gains(table, config) -> list[dict[str, Any]]:
   """
   rows = []
   for size in polyglot.sizes(config):
-    for which in (polyglot.EVERY, polyglot.WITHOUT):
-      for design in config.designs:
+    for which in polyglot.sets(config):
+      for design in polyglot.designs(config):
         name = polyglot.mixture(size, which, design)
         languages = {}
         for lang in config.languages:

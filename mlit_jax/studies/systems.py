@@ -98,6 +98,19 @@ def percent(
   )
 
 
+def not_asked(config, experiments: Sequence[str]) -> dict[str, str]:
+  """Experiment -> why it is left out, of those that nobody asked for.
+
+  Args:
+    config: of the study.
+    experiments: all that the study knows.
+  """
+  return {
+      name: "--study.experiments does not name it"
+      for name in experiments if name not in config.experiments
+  }
+
+
 def distinct(systems: Sequence[System]) -> list[System]:
   """Without those that stand twice (two experiments may share a model).
 

@@ -24,6 +24,7 @@ from mlit_jax.studies import (
   xllama,
   xllama_laws,
 )
+from mlit_jax.studies import systems as systems_lib
 from mlit_jax.studies import xllama_systems as models
 from mlit_jax.studies.outcomes import ANSWERS, JUDGMENTS, RESULTS, Outcomes
 from mlit_jax.studies.study import Place
@@ -51,6 +52,11 @@ def write(
   results = found.head(xllama.NAME, preset) | {
       "targets": list(models.targets(config)),
       "experiments": list(wanted),
+      "left_out": {
+          name: why for name, why in systems_lib.not_asked(
+              config, models.EXPERIMENTS
+          ).items() if name not in wanted
+      },
       "exact_match": found.rates("exact"),
       "language_consistency": found.rates("consistent"),
       "questions": questions,

@@ -100,6 +100,36 @@ def test_from_data_to_page(name, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name, asked, there, gone", [
+    ("lucky52", "number",
+     ("endings_curve", "endings_accuracy"),
+     ("endings_groups", "endings_correlations")),
+    ("lucky52", "similarity", ("endings_correlations",), ("endings_curve",)),
+    ("polyglot", "curated",
+     ("scores_curated", "scores_many", "gains_cross"),
+     ("scores_few", "contests")),
+])
+def test_a_report_leaves_out_what_was_not_asked_for(
+    name, asked, there, gone, tmp_path
+):
+  run = tmp_path / "run"
+  done = _run(name, run, f"--study.experiments={asked}")
+  assert done.returncode == 0, done.stderr
+  files = {path.stem for path in run.glob("*/*.csv")}
+  files |= {path.stem for path in run.glob("figures/*.pdf")}
+  assert files >= set(there) and not files & set(gone)
+  results = json.loads((run / "results.json").read_text())
+  page = (run / "report.html").read_text()
+  assert results["left_out"]
+  for experiment in results["left_out"]:
+    assert (
+        f"Experiment “{experiment}”: --study.experiments does not name it."
+        in page
+    )
+  assert f"Experiment “{asked}”" not in page
+
+
+@pytest.mark.slow
 def test_equal_runs_give_equal_bytes(tmp_path):
   for place in ("one", "two"):
     jobs = {"one": "1", "two": "2"}[place]

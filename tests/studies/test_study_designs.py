@@ -115,7 +115,7 @@ def test_polyglot_mixes_all_and_all_but_the_main_language():
   systems = {s.name: s for s in module.systems(config)}
   every = tuple(config.languages)
   others = tuple(x for x in every if x != "en")
-  for size, number in (("few", 128), ("many", 960)):
+  for size, number in (("few", 128), ("curated", 128), ("many", 960)):
     for which, codes in (("all", every), ("without", others)):
       name = f"{size}-{which}"
       assert _counts(systems[f"{name}-parallel"], config) == dict.fromkeys(
@@ -126,7 +126,53 @@ def test_polyglot_mixes_all_and_all_but_the_main_language():
         assert sum(counts.values()) == number
         assert set(counts) == set(codes)
     assert _counts(systems[f"{size}-mono-ru"], config) == {"ru": number}
-  assert len(module.contests(config)) == 10
+  assert len(module.contests(config)) == 15
+
+
+def test_the_curated_set_has_every_kind_and_no_fact_twice():
+  codes = ("en", "sw")
+  rows = material.instructions("curated", codes, {})
+  assert set(rows) < set(material.instructions("pocket", codes, {}))
+  # Six of each of 25 kinds of instruction, in both languages.
+  ids = [id_ for id_, lang in rows if lang == "sw"]
+  kinds = [id_.split("/")[0] for id_ in ids]
+  assert {kind: kinds.count(kind) for kind in kinds} == dict.fromkeys(kinds, 6)
+  assert len(ids) == 25 * 6 and len(rows) == 2 * len(ids)
+  facts = [id_.rpartition("/")[0] for id_ in ids]
+  assert len(set(facts)) == len(facts)
+
+
+@pytest.mark.parametrize("preset", ["pocket", "paper"])
+def test_experiments_narrow_polyglot(preset):
+  def made(asked):
+    module, config = _load(f"polyglot:{preset}", f"--study.experiments={asked}")
+    names = {s.name.rpartition("-mono-")[0] or s.name
+             for s in module.systems(config)}
+    return names, len(module.contests(config)), module.left_out(config)
+
+  names, contests, without = made("")
+  assert names == {"base", "many", "many-all-parallel"} and contests == 0
+  assert set(without) == {"few", "curated", "without", "sampled", "pairwise"}
+  names, contests, without = made("pairwise,curated")
+  assert names == {
+      "base", "many", "many-all-parallel", "curated", "curated-all-parallel"
+  }
+  assert contests == 2 * 5
+  assert set(without) == {"few", "without", "sampled"}
+  names, _, _ = made("without,sampled")
+  assert names == {"base", "many"} | {
+      f"many-{which}-{design}" for which in ("all", "without")
+      for design in ("parallel", "sampled", "partition")
+  }
+
+
+def test_what_polyglot_lacks_for_an_experiment_is_said():
+  module, config = _load(
+      "polyglot", "--study.curated=", "--study.designs=sampled"
+  )
+  left_out = module.left_out(config)
+  assert set(left_out) == {"curated", "pairwise"}
+  assert "no model is tuned in parallel" in left_out["pairwise"]
 
 
 def test_translation_and_reading_material_is_parallel_and_held_out():
@@ -174,6 +220,11 @@ def test_wrong_answers_are_false_and_of_the_same_kind():
         (("polyglot", "--study.designs=parallell"), "did you mean 'parallel'"),
         (("polyglot", "--study.few_examples=9999"), "few_examples=9999"),
         (("pinch", "--study.experiments=halve"), "did you mean 'half'?"),
+        (("lucky52", "--study.experiments=numbers"), "did you mean 'number'?"),
+        (("lucky52:paper", "--study.experiments=number,x"), "known: number,"),
+        (("polyglot", "--study.experiments=pair"), "did you mean 'pairwise'?"),
+        (("polyglot", "--study.few_examples=151"), "examples are 150"),
+        (("polyglot", "--study.curated=mine"), "no source 'mine'"),
         (("pinch", "--study.train=mine"), "no source 'mine'"),
         (("pinch", "--study.base=/nowhere"), "not a model directory"),
     ],

@@ -33,6 +33,7 @@ COMBINING_TASKS = {
     "last_word": (30, 1),
 }
 NUM_EVAL_FACTS = 44
+NUM_CHOSEN = 6  # of each task
 _SEED = 12  # the split is part of the world, not of a study
 
 
@@ -162,6 +163,22 @@ def split() -> Mapping[str, tuple[Item, ...]]:
   rng.shuffle(train)
   rng.shuffle(evaluation)
   return {"train": tuple(train), "eval": tuple(evaluation)}
+
+
+@functools.cache
+def chosen() -> frozenset[str]:
+  """Ids of training items chosen for their variety.
+
+  As many of every task, each with other arguments; variety is one of the
+  things that LIMA's examples were chosen for (Zhou et al. 2023, section 2).
+  """
+  found: dict[str, dict[tuple[str, ...], Item]] = {}
+  for item in split()["train"]:
+    found.setdefault(item.task, {}).setdefault(item.args, item)
+  return frozenset(
+      item.id for facts in found.values()
+      for item in list(facts.values())[:NUM_CHOSEN]
+  )
 
 
 def _same_question(task: str) -> list[list[tuple[str, ...]]]:

@@ -78,6 +78,8 @@ def caveats(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     ))
   if number := results.get("judgments"):
     found.append(_failures(number, results["failures"]))
+  if missing := left_out(results):
+    found.append(("Not all of the study was done.", " ".join(missing)))
   found.append((
       "One training run each.",
       f"All models share the seed {results['seed']}. An interval says how far a"
@@ -85,6 +87,14 @@ def caveats(results: Mapping[str, Any]) -> list[tuple[str, str]]:
       " another training run was not measured.",
   ))
   return found
+
+
+def left_out(results: Mapping[str, Any]) -> list[str]:
+  """The study's experiments that were not done, and why."""
+  return [
+      f"Experiment “{name}”: {why}."
+      for name, why in results.get("left_out", {}).items()
+  ]
 
 
 def _failures(number: int, failures: Mapping[str, int]) -> tuple[str, str]:

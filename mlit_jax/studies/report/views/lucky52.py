@@ -21,12 +21,7 @@ def view(results: Mapping[str, Any]) -> spec.View:
   sections = [
       spec.Section(
           f"test-{test}", f"Choosing: {_TESTS.get(test, test)}", (),
-          [
-              _curve(results, test), _groups(results, test),
-              *_references(results, test), *_unread(results, test),
-              _table(results, test),
-              _correlations(results, test),
-          ],
+          _items(results, test),
       )
       for test in results["tests"]
   ]
@@ -50,6 +45,19 @@ def view(results: Mapping[str, Any]) -> spec.View:
       [*sections, _updates(results), common.closing(results)],
       results.get("substitutions", ()),
   )
+
+
+def _items(results, test: str) -> list[spec.Chart | spec.Table]:
+  """Figures and tables of the experiments that were asked for."""
+  without, found = results.get("left_out", {}), []
+  if "number" not in without:
+    found += [_curve(results, test), *_references(results, test)]
+  if "exposure" not in without:
+    found += [_groups(results, test), *_unread(results, test)]
+  found.append(_table(results, test))
+  if "similarity" not in without:
+    found.append(_correlations(results, test))
+  return found
 
 
 def _finding(results, test: str) -> tuple[str, str]:

@@ -19,8 +19,9 @@ def view(results: Mapping[str, Any]) -> spec.View:
       [
           "One multilingual base is tuned on each language alone, on all in"
           " parallel, on all but the main one, and on both sets cut to the size"
-          " of one language; with few examples and with many. Every model has"
-          " conversations of two questions; each answer is scored 1 to 10.",
+          " of one language; with few examples, with few that were chosen with"
+          " care, and with many. Every model has conversations of two"
+          " questions; each answer is scored 1 to 10.",
           "A gain is what a mixture scores more than a monolingual model, in"
           " percent: over the language's own model, or over the mean of the"
           " models of the other languages (cross-lingual).",
@@ -28,7 +29,7 @@ def view(results: Mapping[str, Any]) -> spec.View:
       _findings(results),
       [
           *(_scores(results, size) for size in sizes),
-          _gains(results), _contests(results), common.closing(results),
+          _gains(results), *_contests(results), common.closing(results),
       ],
       results.get("substitutions", ()),
   )
@@ -133,7 +134,9 @@ def _gains(results) -> spec.Section:
   return spec.Section("gains", "What mixing gains", (), charts)
 
 
-def _contests(results) -> spec.Section:
+def _contests(results) -> list[spec.Section]:
+  if not results["contests"]:
+    return []
   rows, every = [], []
   for contest in results["contests"]:
     for turn, by_language in contest["turns"].items():
@@ -160,6 +163,6 @@ def _contests(results) -> spec.Section:
       "Over all languages; 50 is equal. A judge without a preference for a"
       " position gives 50 in the last column.", common.judged(results, every),
   )
-  return spec.Section(
+  return [spec.Section(
       "contests", "Side by side, and the judge's positional bias", (), [table]
-  )
+  )]
