@@ -67,8 +67,13 @@ def left_out(config) -> dict[str, str]:
     found[BILINGUAL] = f"{len(languages)} languages do not make pairs"
   if len([x for x in config.family if x in languages]) < 2:
     found[FAMILY] = "fewer than two languages of family are in languages"
-  if pipeline.adopts(config):
-    found[SHARE] = "what a base that is given has read is not known"
+  if len([x for x in shares(config) if x != config.main_language]) < 2:
+    found[SHARE] = (
+        "base_shares has fewer than two of the languages, without the main one"
+        if config.base_shares else
+        "what a base that is given has read is not known"
+        " (--study.base_shares=LANG:PERCENT,... says it)"
+    )
   return {k: v for k, v in found.items() if k in config.experiments}
 
 
@@ -76,6 +81,35 @@ def experiments(config) -> tuple[str, ...]:
   """Those asked for that the languages allow."""
   without = left_out(config)
   return tuple(x for x in config.experiments if x not in without)
+
+
+def shares(config) -> dict[str, float]:
+  """Language of the study -> percent of what the base has read, where known.
+
+  Raises:
+    UsageError: base_shares is not LANG:PERCENT,..., each language once.
+  """
+  found: dict[str, float] = {}
+  if not pipeline.adopts(config):
+    found = {x: 100 * share for x, share in pipeline.shares(config).items()}
+    return {lang: x for lang, x in found.items() if lang in config.languages}
+  for entry in filter(None, config.base_shares.split(",")):
+    lang, _, number = entry.partition(":")
+    try:
+      value = float(number)
+    except ValueError:
+      value = -1.0
+    if not 0 <= value <= 100 or lang in found:
+      raise UsageError(
+          f"base_shares: {entry!r}; write LANG:PERCENT with commas, each"
+          " language once"
+      )
+    found[lang] = value
+  if sum(found.values()) > 100.5:  # published figures are rounded
+    raise UsageError(
+        f"base_shares: {sum(found.values()):g} percent in all is more than 100"
+    )
+  return {lang: x for lang, x in found.items() if lang in config.languages}
 
 
 def half(config) -> tuple[str, ...]:
@@ -139,6 +173,12 @@ def check(config) -> None:
   """Raises UsageError for a config that cannot be run, saying the mend."""
   checks.languages(config)
   checks.names("experiments", config.experiments, EXPERIMENTS)
+  if config.base_shares and not pipeline.adopts(config):
+    raise UsageError(
+        "base_shares is of a base that is given; what the pocket world's has"
+        " read is in pretrain.shares"
+    )
+  shares(config)
   if len(config.languages) < 2:
     raise UsageError("the study compares languages: give at least two")
   if config.main_language not in config.languages:

@@ -8,7 +8,8 @@ from typing import Any
 from mlit_jax import records
 from mlit_jax.analysis import judgments as judgments_lib
 from mlit_jax.analysis import statistics
-from mlit_jax.studies import estimates, outcomes, pinch, pipeline
+from mlit_jax.studies import estimates, outcomes, pinch
+from mlit_jax.studies import systems as systems_lib
 from mlit_jax.studies.outcomes import ANSWERS, JUDGMENTS, RESULTS, Outcomes
 from mlit_jax.studies.study import Place
 from mlit_jax.studies.systems import BASE, System, mono
@@ -43,7 +44,9 @@ def write(
       "exact_match_by_task": study.by_task(),
       "learning": study.learning(against),
       "experiments": study.experiments(),
-      "left_out": pinch.left_out(config),
+      "left_out": pinch.left_out(config) | systems_lib.not_asked(
+          config, pinch.EXPERIMENTS
+      ),
   }
   outcomes.write(workdir, results, found.rows(), found.every_judgment())
 
@@ -199,11 +202,11 @@ class _Pinch:
   def _share(self) -> dict[str, Any]:
     """Transfer against the share of the pre-training text (Figure 8)."""
     main = self._config.main_language
-    shares = {} if self._config.base else pipeline.shares(self._config)
+    shares = pinch.shares(self._config)
     points = [
         {
             "lang": lang,
-            "share": round(100 * shares[lang], estimates.DECIMALS),
+            "share": round(shares[lang], estimates.DECIMALS),
             "transfer": self._pooled(
                 mono(lang), [x for x in self._languages if x != lang]
             ),
@@ -211,7 +214,11 @@ class _Pinch:
         for lang in self._languages
         if lang != main and lang in shares
     ]
-    found: dict[str, Any] = {"points": points, "pearson": None}
+    found: dict[str, Any] = {
+        "points": points, "pearson": None,
+        "given": bool(self._config.base_shares),
+        "unknown": [x for x in self._languages if x not in shares],
+    }
     x = [p["share"] for p in points]
     y = [p["transfer"]["score"] for p in points]
     if len(x) > 1 and None not in y and len(set(x)) > 1 and len(set(y)) > 1:

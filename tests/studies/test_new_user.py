@@ -107,7 +107,11 @@ def test_to_a_report(folder):
   results = json.loads((run / "results.json").read_text(encoding="utf-8"))
   assert results["systems"]["mono-he"]["counts"] == {"he": 50}
   assert results["exact_match"]["mono-he"]["he"]["n"] == 16
-  assert results["left_out"] == {"bilingual": "3 languages do not make pairs"}
+  unnamed = "--study.experiments does not name it"
+  assert results["left_out"] == {
+      "bilingual": "3 languages do not make pairs",
+      **dict.fromkeys(("half", "number", "family", "share"), unnamed),
+  }
   page = (run / "report.html").read_text(encoding="utf-8")
   assert "Figure 1." in page and "Hebrew" in page
   assert "reference judge is not a language model" in page

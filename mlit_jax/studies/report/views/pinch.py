@@ -24,12 +24,9 @@ def sections(results: Mapping[str, Any]) -> list[spec.Section]:
       )
       if name in found
   ]
-  if left_out := results.get("left_out"):
+  if left_out := common.left_out(results):
     made.append(
-        spec.Section(
-            "left-out", "What was left out",
-            [f"Experiment “{k}”: {v}." for k, v in left_out.items()], (),
-        )
+        spec.Section("left-out", "What was left out", left_out, ())
     )
   return made
 
@@ -220,6 +217,10 @@ def _share(results, found) -> spec.Section:
       f" {r['high']:.2f}, n = {r['n']} languages."
       if r else "No correlation can be computed."
   )
+  if found.get("given"):
+    said += " The shares are those that the study was given (base_shares)."
+  if unknown := found.get("unknown"):
+    said += f" Of {common.names(unknown)} the share is not known."
   chart = spec.Chart(
       "share", "Transfer against the share of the pre-training text",
       spec.SCATTER, [spec.Series("", points)],
