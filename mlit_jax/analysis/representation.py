@@ -5,8 +5,12 @@ scaling law takes (section 3.2, after Pan et al., 2021), and maps of the
 representations layer by layer (Figure 5).
 """
 
+import math
+
 import numpy as np
 from jaxtyping import Float
+
+from mlit_jax.analysis import statistics
 
 
 def cosine_similarity(
@@ -29,25 +33,83 @@ def separation(
   """How far two languages lie apart, against how far sentences do.
 
   The distance between the languages' means over the root of the mean squared
-  distance of a sentence from its own language's mean: near 0 where languages
+  distance of a sentence from its own language's mean: 0 where languages
   overlap, above 1 where they stand apart. It puts a number to what the paper
-  reads off its maps.
+  reads off its maps. Of the squared distance what chance alone gives the means
+  of so few sentences is taken away.
+
+  Args:
+    first, second: vectors of the same sentences, row by row.
 
   Raises:
-    ValueError: no sentences, or all vectors of both languages equal.
+    ValueError: numbers of sentences that differ, fewer than two, or all
+      vectors of a language equal.
   """
-  a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
-  if a.ndim != 2 or b.ndim != 2 or not len(a) or not len(b):
-    raise ValueError(f"expected sentences by width: {a.shape} and {b.shape}")
-  centres = a.mean(axis=0), b.mean(axis=0)
-  spread = [
-      ((x - c) ** 2).sum(axis=1).mean()
-      for x, c in zip((a, b), centres, strict=True)
-  ]
-  if not sum(spread):
+  a, b = _parallel(first, second)
+  d, n = a - b, len(a)
+  apart = (d.mean(axis=0) ** 2).sum()
+  chance = ((d - d.mean(axis=0)) ** 2).sum() / (n * (n - 1))
+  spread = sum(((x - x.mean(axis=0)) ** 2).sum() for x in (a, b)) / n / 2
+  if not spread:
     raise ValueError("the vectors of both languages are all the same")
-  between = np.linalg.norm(centres[0] - centres[1])
-  return float(between / np.sqrt(sum(spread) / 2))
+  return math.sqrt(max(0.0, apart - chance) / spread)
+
+
+def separation_interval(
+    first: Float[np.ndarray, "sentences width"],
+    second: Float[np.ndarray, "sentences width"],
+    level: float = 0.95,
+) -> tuple[float, float] | None:
+  """Jackknife interval of `separation`, over the sentences.
+
+  Each sentence is left out once, in both languages (Efron and Tibshirani 1993,
+  chapter 11), and the square's ends are taken, which is the smoother number;
+  Student's quantile with n - 1 degrees of freedom. (A bootstrap would be off:
+  the distance of means that are drawn again only grows.)
+
+  Args:
+    first, second: vectors of the same sentences, row by row.
+    level: the confidence level.
+
+  Returns:
+    (low, high), both at least 0. None for fewer than four sentences, or where
+    all but one are the same.
+
+  Raises:
+    ValueError: numbers of sentences that differ, or fewer than two.
+  """
+  a, b = _parallel(first, second)
+  d, n = a - b, len(a)
+  if n < 4:
+    return None
+  mean = d.mean(axis=0)
+  # Each sum of squares about a mean without sentence i, from that with it.
+  scatter, spread = _without_each(d), _without_each(a) + _without_each(b)
+  if not (spread > 1e-12 * spread.max()).all():
+    return None
+  apart = (((n * mean - d) / (n - 1)) ** 2).sum(axis=1)
+  chance = scatter / ((n - 1) * (n - 2))
+  squares = (apart - chance) / (spread / (n - 1) / 2)
+  error = math.sqrt((n - 1) / n * ((squares - squares.mean()) ** 2).sum())
+  half = statistics.t_quantile((1 + level) / 2, n - 1) * error
+  square = separation(a, b) ** 2
+  return math.sqrt(max(0.0, square - half)), math.sqrt(square + half)
+
+
+def _parallel(first, second) -> tuple[np.ndarray, np.ndarray]:
+  a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+  if a.ndim != 2 or a.shape != b.shape or len(a) < 2:
+    raise ValueError(
+        "expected two parallel sentences or more, by width:"
+        f" {a.shape} and {b.shape}"
+    )
+  return a, b
+
+
+def _without_each(x: np.ndarray) -> np.ndarray:
+  """Sums of squares about the mean, each without one row."""
+  far = ((x - x.mean(axis=0)) ** 2).sum(axis=1)
+  return far.sum() - len(x) / (len(x) - 1) * far
 
 
 def project(

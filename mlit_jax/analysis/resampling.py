@@ -34,6 +34,44 @@ def macro_interval(
   Raises:
     ValueError: no values, or lengths that differ.
   """
+  means = np.nanmean(_drawn_means(groups, seed, resamples), axis=1)
+  return _ends(means, level)
+
+
+def ratio_interval(
+    ours: tuple[Sequence[float], Sequence[Hashable]],
+    theirs: Sequence[tuple[Sequence[float], Sequence[Hashable]]],
+    level: float = 0.95,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> tuple[float, float]:
+  """The same of a mean over the mean of other groups' means.
+
+  Clusters are drawn as in `macro_interval`, for both sides at once: what makes
+  a question hard for all is no part of how sure the ratio is.
+
+  Args:
+    ours: (values, the cluster of each value) of the numerator.
+    theirs: the groups whose means' mean is the denominator.
+    level, seed, resamples: as there.
+
+  Returns:
+    (low, high) of the ratio.
+
+  Raises:
+    ValueError: no values, lengths that differ, or values of `theirs` that are
+      not above 0.
+  """
+  if any(value <= 0 for values, _ in theirs for value in values):
+    raise ValueError("a ratio needs values above 0 in its denominator")
+  means = _drawn_means([ours, *theirs], seed, resamples)
+  ratios = means[:, 0] / np.nanmean(means[:, 1:], axis=1)
+  return _ends(ratios[np.isfinite(ratios)], level)
+
+
+def _drawn_means(groups, seed: int, resamples: int) -> np.ndarray:
+  """Each group's mean in each drawing of the clusters [resamples, groups]."""
   if not groups or any(len(v) != len(c) or not len(v) for v, c in groups):
     raise ValueError("expected groups of values with a cluster each")
   names = dict.fromkeys(c for _, clusters in groups for c in clusters)
@@ -53,7 +91,11 @@ def macro_interval(
         size=min(500, resamples),
     ).astype(np.float64)
     with np.errstate(invalid="ignore"):
-      means.append(np.nanmean((drawn @ sums) / (drawn @ sizes), axis=1))
+      means.append((drawn @ sums) / (drawn @ sizes))
+  return np.concatenate(means)
+
+
+def _ends(values: np.ndarray, level: float) -> tuple[float, float]:
   tail = (1 - level) / 2
-  low, high = np.quantile(np.concatenate(means), (tail, 1 - tail))
+  low, high = np.quantile(values, (tail, 1 - tail))
   return float(low), float(high)

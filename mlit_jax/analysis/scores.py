@@ -81,6 +81,43 @@ def pooled(
   return {"score": _mean(values), "ci": ends, "n": len(values)}
 
 
+def language_cost(
+    judgments: Iterable[records.Judgment], level: float = 0.95
+) -> dict[str, Any]:
+  """What answers in another language cost a system (Chen et al., 2024).
+
+  Their language robustness: a language's sum of ratings without the gate less
+  that with it, averaged over the languages.
+
+  Args:
+    judgments: ratings of one system, in any number of languages.
+    level: the confidence level of `ci`.
+
+  Returns:
+    value: the points lost, on average a language.
+    ci: of that, from what each answer loses, clustered on the parallel id.
+    n: number of ratings.
+
+  Raises:
+    ValueError: judgments of another protocol.
+  """
+  judgments = list(judgments)
+  judged = [j for j in judgments if not j.failure]
+  if any(j.protocol != "rating" for j in judged):
+    raise ValueError("only ratings have a language gate to take away")
+  if not judged:
+    return {"value": None, "ci": [None, None], "n": 0}
+  lost = [j.score - gated(j) for j in judged]
+  languages = len({j.lang for j in judgments})
+  ends = _interval(judged, lost, *bounds("rating"), level)
+  scale = len(lost) / languages
+  return {
+      "value": round(sum(lost) / languages, _DECIMALS),
+      "ci": [round(scale * end, _DECIMALS) for end in ends],
+      "n": len(lost),
+  }
+
+
 def _summary(
     judgments: Sequence[records.Judgment], level: float
 ) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlit_jax.analysis import scores
-from mlit_jax.studies import alpaca, estimates, outcomes, pipeline
+from mlit_jax.studies import alpaca, outcomes, pipeline
 from mlit_jax.studies.outcomes import ANSWERS, JUDGMENTS, RESULTS, Outcomes
 from mlit_jax.studies.study import Place
 from mlit_jax.studies.systems import BASE, System
@@ -46,7 +46,7 @@ def write(
       "ratings": ratings,
       "budgets": budgets,
       "growth": _growth(found, budgets, config),
-      "robustness": _robustness(found, ratings, config),
+      "robustness": _robustness(found, config),
   }
   outcomes.write(workdir, results, found.rows(), found.every_judgment())
 
@@ -104,14 +104,15 @@ def _growth(found: Outcomes, budgets, config) -> dict[str, Any]:
   return table
 
 
-def _robustness(found: Outcomes, ratings, config) -> dict[str, Any]:
-  """System -> mean over the seen languages of the gate's effect (Figure 4)."""
-  seen = config.test_languages
-  rows = {}
-  for name in found.systems:
-    values = [ratings[name][lang]["language_robustness"] for lang in seen]
-    rows[name] = round(sum(values) / len(values), estimates.DECIMALS)
-  return rows
+def _robustness(found: Outcomes, config) -> dict[str, Any]:
+  """System -> what the gate costs it over the seen languages (Figure 4)."""
+  return {
+      name: scores.language_cost(
+          j for lang in config.test_languages
+          for j in found.judgments[name][lang]
+      )
+      for name in found.systems
+  }
 
 
 def _short(row) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlit_jax import records
 from mlit_jax.analysis import judgments as judgments_lib
-from mlit_jax.analysis import scores
+from mlit_jax.analysis import resampling, scores
 from mlit_jax.studies import comparisons, estimates, outcomes, polyglot
 from mlit_jax.studies.outcomes import ANSWERS, JUDGMENTS, RESULTS, Outcomes
 from mlit_jax.studies.study import Place
@@ -37,7 +37,7 @@ def write(
       "exact_match": found.rates("exact"),
       "language_consistency": found.rates("consistent"),
       "scores": table,
-      "gains": _gains(table, config),
+      "gains": _gains(found, config),
       "contests": _contests(contests),
       "left_out": polyglot.left_out(config),
   }
@@ -56,11 +56,12 @@ def _scores(found: Outcomes, name: str) -> dict[str, Any]:
   return rows
 
 
-def _gains(table, config) -> list[dict[str, Any]]:
+def _gains(found: Outcomes, config) -> list[dict[str, Any]]:
   """What a mixture gains, in percent, over monolingual models.
 
   `own`: over the language's own; `cross`: over the mean of the others', the
-  paper's cross-lingual comparison.
+  paper's cross-lingual comparison. Intervals are a bootstrap's over the
+  conversations.
   """
   rows = []
   for size in polyglot.sizes(config):
@@ -69,29 +70,47 @@ def _gains(table, config) -> list[dict[str, Any]]:
         name = polyglot.mixture(size, which, design)
         languages = {}
         for lang in config.languages:
-          score = table[name][lang]["score"]
-          own = table[polyglot.mono(size, lang)][lang]["score"]
-          others = [
-              table[polyglot.mono(size, x)][lang]["score"]
-              for x in config.languages if x != lang
-          ]
+          ours = _scored(found, name, lang)
+          alone = {
+              x: _scored(found, polyglot.mono(size, x), lang)
+              for x in config.languages
+          }
           languages[lang] = {
-              "own": _percent(score, own),
-              "cross": _percent(score, _mean(others)),
+              "own": gain(ours, [alone.pop(lang)]),
+              "cross": gain(ours, list(alone.values())),
           }
         rows.append({"system": name, "languages": languages})
   return rows
 
 
-def _mean(scores: Sequence[float | None]) -> float | None:
-  """None where one of them is: a judge that gave no verdict at all."""
-  return None if None in scores else sum(scores) / len(scores)
+_Scores = tuple[Sequence[float], Sequence[str]]
 
 
-def _percent(score: float | None, against: float | None) -> float | None:
-  if score is None or against is None:
-    return None
-  return round(100 * (score / against - 1), estimates.DECIMALS)
+def _scored(found: Outcomes, name: str, lang: str) -> _Scores:
+  """Scores of a system in a language, and the conversation of each."""
+  judged = [j for j in found.judgments[name][lang] if not j.failure]
+  return [j.score for j in judged], [j.id for j in judged]
+
+
+def gain(ours: _Scores, theirs: Sequence[_Scores]) -> dict[str, Any]:
+  """By how many percent a mean is above the mean of others' means.
+
+  n is the number of our scores; no value where the judge gave some system no
+  score at all.
+  """
+  if not all(values for values, _ in (ours, *theirs)):
+    return {"value": None, "ci": [None, None], "n": 0}
+  means = [sum(values) / len(values) for values, _ in (ours, *theirs)]
+  value = means[0] / (sum(means[1:]) / len(theirs))
+  ends = resampling.ratio_interval(ours, theirs)
+  return {
+      "value": _percent(value), "ci": [_percent(end) for end in ends],
+      "n": len(ours[0]),
+  }
+
+
+def _percent(ratio: float) -> float:
+  return round(100 * (ratio - 1), estimates.DECIMALS)
 
 
 def _contests(

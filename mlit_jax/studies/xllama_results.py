@@ -324,8 +324,7 @@ def _layer(vectors: Mapping[str, np.ndarray], config) -> dict[str, Any]:
           for x in models.targets(config)
       },
       "separation": {
-          x: _round(representation.separation(english, vectors[x]))
-          for x in models.targets(config)
+          x: _separation(english, vectors[x]) for x in models.targets(config)
       },
       "variance": [_round(100 * x) for x in variance],
       "n": len(english),
@@ -336,6 +335,15 @@ def _layer(vectors: Mapping[str, np.ndarray], config) -> dict[str, Any]:
           ]
           for i, code in enumerate(codes)
       },
+  }
+
+
+def _separation(english, other) -> dict[str, Any]:
+  ends = representation.separation_interval(english, other)
+  return {
+      "value": _round(representation.separation(english, other)),
+      "ci": [None, None] if ends is None else [_round(x) for x in ends],
+      "n": len(english),
   }
 
 

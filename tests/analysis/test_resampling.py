@@ -52,3 +52,30 @@ def test_parallel_items_are_drawn_together():
 def test_nothing_to_draw_from_is_an_error(groups):
   with pytest.raises(ValueError, match="a cluster each"):
     resampling.macro_interval(groups)
+
+
+def test_the_interval_of_a_ratio_is_scipys():
+  """Of a mean over another's on the same items, which are drawn together."""
+  theirs = RNG.uniform(2, 9, size=60)
+  ours = theirs * 1.2 + RNG.normal(scale=0.3, size=60)
+  expected = stats.bootstrap(
+      (ours, theirs), lambda x, y, axis: x.mean(axis) / y.mean(axis),
+      paired=True, method="percentile", n_resamples=10_000, rng=1,
+  ).confidence_interval
+  low, high = resampling.ratio_interval(
+      (ours, range(60)), [(theirs, range(60))]
+  )
+  assert (low, high) == pytest.approx(
+      (expected.low, expected.high), abs=0.003
+  )
+  assert low < 1.2 < high and high - low < 0.06
+  # A denominator of several means is their mean, however long they are.
+  twice = [(theirs, range(60)), (np.repeat(theirs, 2), np.repeat(range(60), 2))]
+  assert resampling.ratio_interval((ours, range(60)), twice) == pytest.approx(
+      (low, high), abs=1e-12
+  )
+
+
+def test_a_ratio_to_nothing_is_refused():
+  with pytest.raises(ValueError, match="above 0"):
+    resampling.ratio_interval(([1.0], ["a"]), [([0.0], ["a"])])

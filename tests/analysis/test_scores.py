@@ -44,6 +44,32 @@ def test_ratings_with_and_without_the_gate():
   json.dumps(summary, allow_nan=False)
 
 
+def test_what_answers_in_another_language_cost():
+  rows = [
+      _judgment("0", 3), _judgment("1", 2), _judgment("2", 2.5, found="fi"),
+      _judgment("3", None, failure="refused"),
+      _judgment("0", 1, lang="fi", found="en"),
+      _judgment("1", 3, lang="fi", found="fi"),
+  ]
+  cost = scores.language_cost(rows)
+  # 2.5 points of English and 1 of Finnish.
+  assert (cost["value"], cost["n"]) == (1.75, 5)
+  low, high = cost["ci"]
+  assert 0 <= low < 1.75 < high <= 7.5
+  # It is the mean of what the summary says of each language.
+  summary = scores.summarise(rows)
+  assert cost["value"] == (
+      summary["en"]["language_robustness"]
+      + summary["fi"]["language_robustness"]
+  ) / 2
+  none = scores.language_cost(_judgment(str(i), 2) for i in range(60))
+  # Sixty answers in the right language do not promise the next.
+  assert none["value"] == none["ci"][0] == 0 < none["ci"][1] < 20
+  assert scores.language_cost([])["value"] is None
+  with pytest.raises(ValueError, match="ratings"):
+    scores.language_cost([_judgment("0", 1, protocol="correctness")])
+
+
 def test_several_systems_are_pooled():
   rows = [
       records.Judgment(

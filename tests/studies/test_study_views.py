@@ -2,6 +2,7 @@
 
 import pytest
 
+from mlit_jax.studies import polyglot_results
 from mlit_jax.studies.report import drawing, svg
 from mlit_jax.studies.report.views import alpaca, common, lucky52, pinch
 
@@ -130,6 +131,19 @@ def test_related_languages_are_read_against_branch_script_and_intelligibility():
       "in one script": [35, 2], "in different scripts": [40, 4],
       "mutually intelligible": [65, 2],
   }
+
+
+def test_a_gain_is_a_ratio_of_means():
+  ids = [f"{i}" for i in range(20)]
+  ours, own = [6.0, 9.0] * 10, [5.0, 5.0] * 10
+  found = polyglot_results.gain((ours, ids), [(own, ids), ([7.0] * 20, ids)])
+  # 7.5 over the mean of 5 and 7.
+  assert (found["value"], found["n"]) == (25.0, 20)
+  low, high = found["ci"]
+  assert 10 < low < 25 < high < 40
+  nothing = {"value": None, "ci": [None, None], "n": 0}
+  assert polyglot_results.gain((ours, ids), [([], [])]) == nothing
+  assert polyglot_results.gain(([], []), [(own, ids)]) == nothing
 
 
 def test_the_first_languages_have_a_curve_of_their_own():

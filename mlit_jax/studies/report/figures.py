@@ -32,7 +32,8 @@ def build(study: results.Study) -> Iterator[tuple[str, figure_lib.Figure]]:
         names,
         study.codes,
         title=title(
-            "Score against the model tuned on the column's language",
+            "Score against the model tuned on the column's language; 95%"
+            " intervals in its table",
             "heat_map",
         ),
         x_label="Evaluated on (colours compare within a column only)",

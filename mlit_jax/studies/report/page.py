@@ -21,6 +21,7 @@ from mlit_jax.studies.report import (
 )
 from mlit_jax.studies.report import figures as figures_lib
 from mlit_jax.studies.report import tables as tables_lib
+from mlit_jax.studies.report.views import common
 from mlit_jax.studies.report.views import pinch as views_pinch
 
 PAGE_NAME = "report.html"
@@ -113,9 +114,9 @@ def render(
       substitutions=substitutions,
       basis={key: sections.basis(study, x) for key, x in scores.items()},
       group_n=sections.n_range(scores["curve_groups"]),
-      rate_basis=sections.rate_basis(
-          x for row in study.exact_match.values() for x in row.values()
-      ),
+      rate_basis=sections.rate_basis(study.exact_match),
+      consistency_basis=sections.rate_basis(study.language_consistency),
+      counted=common.COUNTED,
       heat_map=sections.heat_map(study),
       curve_chart=charts.curve(study),
       curve=sections.curve(study),

@@ -3,13 +3,17 @@
 from collections.abc import Iterator
 
 from mlit_jax.studies.report import findings, latex, results, sections
+from mlit_jax.studies.report.views import common
 
 
 def build(study: results.Study) -> Iterator[tuple[str, str]]:
   """Yields (name of the file without its ending, LaTeX), of what there is."""
   scores = sections.scores(study)
   basis = {key: sections.basis(study, x) for key, x in scores.items()}
-  rates = "Percent of answers, by system and language of the question."
+  def rates(values) -> str:
+    basis = sections.rate_basis(values, "95% intervals are in the CSV file")
+    return f"Percent, by system and language of the question. {basis}"
+
   for name, caption, grid in (
       (
           "heat_map",
@@ -24,16 +28,20 @@ def build(study: results.Study) -> Iterator[tuple[str, str]]:
           sections.curve(study),
       ),
       (
-          "exact_match", f"Answers equal to the reference. {rates}",
+          "exact_match",
+          f"Answers equal to the reference. {rates(study.exact_match)}",
           sections.rates(study, study.exact_match),
       ),
       (
           "language_consistency",
-          f"Answers in the language of the question. {rates}",
+          "Answers in the language of the question."
+          f" {rates(study.language_consistency)}",
           sections.rates(study, study.language_consistency),
       ),
       (
-          "counts", "Examples that each system was tuned on, by language.",
+          "counts",
+          f"Examples that each system was tuned on, by language."
+          f" {common.COUNTED}",
           sections.counts(study),
       ),
   ):
@@ -59,7 +67,8 @@ def build(study: results.Study) -> Iterator[tuple[str, str]]:
   if tasks := sections.tasks(study):
     yield "exact_match_by_task", latex.table(
         "exact_match_by_task",
-        "Percent of exact answers by kind of question.", ["percent", "n"],
+        "Percent of exact answers by kind of question, with 95% intervals. No"
+        " judge takes part.", ["percent", "n"],
         [(task, [_bounded(rate), f"{rate.n:,}"]) for task, rate in tasks],
     )
 

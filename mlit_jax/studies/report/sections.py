@@ -234,11 +234,14 @@ def basis(study: results.Study, estimates: Iterable[results.Estimate]) -> str:
   )
 
 
-def rate_basis(estimates: Iterable[results.Estimate]) -> str:
-  """n and interval of a table of rates."""
+def rate_basis(
+    rates: Mapping[str, Mapping[str, results.Estimate]],
+    intervals: str = "point at one for its 95% interval",
+) -> str:
+  """n and interval of a table of rates by system and language."""
+  every = n_range(x for row in rates.values() for x in row.values())
   return (
-      f"n = {n_range(estimates)} answers behind each rate; point at one for its"
-      " 95% interval. No judge takes part."
+      f"n = {every} answers behind each rate; {intervals}. No judge takes part."
   )
 
 

@@ -276,12 +276,14 @@ def cell(row: Mapping[str, Any] | None, place: Place | None = None) -> Cell:
   return of_point(estimate("", row, place=place))
 
 
-def of_point(point: Point, more: str = "") -> Cell:
+def of_point(point: Point, more: str = "", digits: int = 1) -> Cell:
   """A cell from a point; its title says the interval, and `more`."""
   parts = [more] if more else []
   if point.y is not None and point.low is not None:
     parts.insert(
-        0, f"95% interval {point.low:.1f}–{point.high:.1f}, n = {point.n:,}"
+        0,
+        f"95% interval {point.low:.{digits}f}–{point.high:.{digits}f},"
+        f" n = {point.n:,}",
     )
   return Cell(
       point.y, "; ".join(parts), point.place, point.low, point.high, point.n

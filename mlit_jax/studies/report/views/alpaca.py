@@ -200,18 +200,22 @@ def _sums(results, base: str) -> spec.Table:
 
 
 def _robustness(results) -> spec.Section:
+  seen = results["test_languages"]["seen"]
+  lost = [
+      spec.estimate(
+          system, results["robustness"][system],
+          place=spec.Place(seen, system),
+      )
+      for system in common.systems(results)
+  ]
   chart = spec.Chart(
       "robustness", "What answering in another language costs", spec.BARS,
-      [spec.Series("", [
-          spec.Point(
-              system, results["robustness"][system],
-              place=spec.Place(results["test_languages"]["seen"], system),
-          )
-          for system in common.systems(results)
-      ])],
-      "system", "points lost",
+      [spec.Series("", lost)], "system", "points lost",
       "The score without the language gate less that with it, averaged over the"
       " seen languages: high means answers in the wrong language.",
-      "No interval is computed for this difference.",
+      common.judged(
+          results, lost,
+          "of what each answer loses, clustered on the question",
+      ),
   )
   return spec.Section("robustness", "Language robustness", (), [chart])

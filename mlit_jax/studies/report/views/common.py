@@ -6,6 +6,11 @@ from typing import Any
 from mlit_jax import languages as languages_lib
 from mlit_jax.studies.report import spec
 
+# The basis of a table that counts what was done.
+COUNTED = (
+    "Counts: nothing is estimated, so there is no n and no interval. No judge"
+    " takes part."
+)
 _SMALL = 100_000_000
 
 
@@ -30,14 +35,23 @@ def names(codes: Iterable[str]) -> str:
   return f"{', '.join(found[:-1])} and {found[-1]}"
 
 
-def judged(results: Mapping[str, Any], points: Iterable[spec.Point]) -> str:
+def judged(
+    results: Mapping[str, Any],
+    points: Iterable[spec.Point],
+    intervals: str = "clustered on the question",
+) -> str:
   """n, interval and judge behind a figure."""
-  judge = results["judge"]
-  kind = "" if judge["is_language_model"] else ", not a language model"
   return (
-      f"n = {spec.n_range(points)} behind each number; 95% intervals, clustered"
-      f" on the question. Judge: {judge['spec']}{kind}."
+      f"n = {spec.n_range(points)} behind each number; 95% intervals,"
+      f" {intervals}. {judge(results)}"
   )
+
+
+def judge(results: Mapping[str, Any]) -> str:
+  """Who judged, in a sentence."""
+  found = results["judge"]
+  kind = "" if found["is_language_model"] else ", not a language model"
+  return f"Judge: {found['spec']}{kind}."
 
 
 def measured(points: Iterable[spec.Point]) -> str:
@@ -155,7 +169,7 @@ def counts(results: Mapping[str, Any]) -> spec.Table:
           ("tokens", "training tokens"),
       ],
       rows, f"Examples by language, as they were really drawn.{_kept(tuned)}",
-      digits=0,
+      COUNTED, digits=0,
   )
 
 

@@ -287,6 +287,6 @@ def _updates(results) -> spec.Section:
       ],
       "N examples a language, L languages, E epochs, B examples a device and"
       " update, W devices. Here rows are packed with several examples each, so"
-      " fewer updates are needed.", digits=0,
+      " fewer updates are needed.", common.COUNTED, digits=0,
   )
   return spec.Section("updates", "How long the models were tuned", (), [table])

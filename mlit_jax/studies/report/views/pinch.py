@@ -142,11 +142,11 @@ def _family(results, found) -> spec.Section:
   )
   return spec.Section(
       "family", "Does relatedness help?", (),
-      [table, _relations(codes, found["heat_map"])],
+      [table, _relations(results, codes, found["heat_map"])],
   )
 
 
-def _relations(codes, heat_map) -> spec.Table:
+def _relations(results, codes, heat_map) -> spec.Table:
   """The map's cells by how two languages are related."""
 
   def of(code):
@@ -177,8 +177,8 @@ def _relations(codes, heat_map) -> spec.Table:
       rows,
       "A mean over the cells above; mutually intelligible, after the paper, are"
       " Serbian and Croatian, and Slovak and Czech.",
-      "The cells state n, interval and judge; of their means no interval is"
-      " computed, as languages are few and cells share models.",
+      "n is the number of cells behind a mean. There is no interval, as"
+      f" languages are few and cells share models. {common.judge(results)}",
   )
 
 

@@ -40,7 +40,7 @@ def _findings(results) -> list[tuple[str, str]]:
   for row in results["gains"]:
     if not row["system"].endswith("all-parallel"):
       continue
-    cross = {k: v["cross"] for k, v in row["languages"].items()}
+    cross = {k: v["cross"]["value"] for k, v in row["languages"].items()}
     if None in cross.values():
       continue  # the judge gave no verdict on some
     best = max(cross, key=cross.get)
@@ -114,7 +114,7 @@ def _gains(results) -> spec.Section:
   ):
     series = [
         spec.Series(row["system"], [
-            spec.Point(
+            spec.estimate(
                 common.name(code), v[kind],
                 place=spec.Place([code], row["system"]),
             )
@@ -127,8 +127,12 @@ def _gains(results) -> spec.Section:
             f"gains_{kind}", title, spec.BARS, series,
             "language of the conversation", "percent",
             "Above 0 the mixture is better.",
-            "No interval is computed for this ratio; the scores above have"
-            " theirs.", level=(0.0, "equal"),
+            common.judged(
+                results, common.points(series),
+                "by bootstrap over the conversations, the same ones for all"
+                " models of a gain",
+            ),
+            level=(0.0, "equal"),
         )
     )
   return spec.Section("gains", "What mixing gains", (), charts)

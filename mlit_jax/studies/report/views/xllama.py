@@ -270,8 +270,9 @@ def _representation(results) -> spec.Section:
               "A point is a sentence; the sentences are the same in every"
               f" language. The components hold {first:.0f} and {second:.0f}% of"
               " the variance.",
-              f"{len(next(iter(layer['points'].values())))} sentences a"
-              " language; nothing is estimated. No judge takes part.",
+              f"n = {len(next(iter(layer['points'].values())))} sentences a"
+              " language, drawn as they are: nothing is estimated, so there is"
+              " no interval. No judge takes part.",
           )
       )
   items.append(_separation(results))
@@ -287,10 +288,11 @@ def _separation(results) -> spec.Table:
   for system, layers in results["representation"].items():
     for number, layer in enumerate(layers, start=1):
       rows.append((f"{system}, layer {number}", [
-          spec.Cell(
-              layer["separation"][code],
+          spec.of_point(
+              spec.estimate("", layer["separation"][code]),
               f"mean cosine of parallel sentences"
               f" {layer['similarity'][code]:.2f}",
+              digits=2,
           )
           for code in codes
       ]))
@@ -300,6 +302,6 @@ def _separation(results) -> spec.Table:
       [(code, common.name(code)) for code in codes], rows,
       "The distance between the languages' means over the spread of sentences"
       " about them: 0 where they overlap, above 1 where they stand apart.",
-      f"n = {some['n']} sentences a language. No judge takes part, and no"
-      " interval is computed.", shaded=True, digits=2,
+      f"n = {some['n']} sentences a language; 95% intervals by jackknife over"
+      " the sentences. No judge takes part.", shaded=True, digits=2,
   )

@@ -104,9 +104,9 @@ def _parameters(results) -> spec.Table:
       rows,
       "Point at α or β for its standard error and interval. A β at its bound"
       " of 0 says that more data did not help; it has no error.",
-      "95% intervals by Student's t with n − 2 degrees of freedom. They say how"
-      " far points lie from the law, not how another training run would come"
-      " out. No judge takes part.", digits=3,
+      "n is the number of points; 95% intervals by Student's t with n − 2"
+      " degrees of freedom. They say how far points lie from the law, not how"
+      " another training run would come out. No judge takes part.", digits=3,
   )
 
 
@@ -183,7 +183,8 @@ def _allocations(results) -> Sequence[spec.Table]:
           "Uniform: the budget in equal parts. Optimised: where the laws"
           " promise the highest mean, in whole pairs that sum to the budget.",
           "The optimality conditions (Karush-Kuhn-Tucker) are met to within"
-          f" {max(residuals):.0e} before rounding.", digits=0,
+          f" {max(residuals):.0e} before rounding. {common.COUNTED}",
+          digits=0,
       ),
       spec.Table(
           "shares_scores", "What the shares came to, in chrF",
