@@ -6,6 +6,7 @@ from mlit_jax.errors import UsageError
 SUMMARY = "make sheets for people to rate answers, and read them back"
 EXAMPLE = """\
 mlit annotate make rating --prompts P.jsonl --a A.jsonl OTHER.jsonl --number 50 --output sheets
+  mlit annotate make rating --study runs/alpaca --a all mono-en --number 50 --output sheets
   mlit annotate make side_by_side --prompts P.jsonl --a A.jsonl --b B.jsonl --output sheets
   mlit annotate read sheets/key.jsonl he-anna.json ben=sheet-he.csv --output people.jsonl --judge J.jsonl"""  # noqa: E501
 _MAKE = """\
@@ -34,8 +35,10 @@ def add_arguments(parser) -> None:
   add("protocol", choices=(
       "side_by_side", "rating", "mt_bench", "correctness", "rubric"
   ))
-  add("--prompts", required=True,
-      help="instructions, JSONL (or FastChat's questions)")
+  add("--prompts", help="instructions, JSONL (or FastChat's questions)")
+  add("--study", metavar="DIR",
+      help="instead of --prompts: a study's directory; --a and --b are then"
+      " names of its systems")
   add("--a", required=True, nargs="+", metavar="FILE",
       help="responses, JSONL (or FastChat's answers); of several systems,"
       " unless there is --b")
@@ -76,7 +79,6 @@ def _make(args) -> int:
   import re
 
   from mlit_jax import records
-  from mlit_jax.commands import judge
   from mlit_jax.judging import protocols, sheet_page, sheets
 
   if args.b and len(args.a) > 1:
@@ -91,7 +93,7 @@ def _make(args) -> int:
         " change under its raters: give a new directory"
     )
   name = "mt_bench_pair" if args.protocol == "mt_bench" and args.b else None
-  prompts, answers = judge.read_rows(args)
+  prompts, answers = _rows(args)
   made = sheets.make(
       protocols.PROTOCOLS[name or args.protocol], prompts,
       [answers(path) for path in args.a], answers(args.b),
@@ -110,6 +112,35 @@ def _make(args) -> int:
   )
   print(f"{directory / KEY}: which system is which; keep it from the raters")
   return 0
+
+
+def _rows(args):
+  """The prompts, and what gives a system's responses by file or by name."""
+  from mlit_jax import records
+  from mlit_jax.commands import judge
+
+  if bool(args.study) == bool(args.prompts):
+    raise UsageError("give either --prompts or --study")
+  if args.prompts:
+    return judge.read_rows(args)
+  if args.protocol == "mt_bench":
+    raise UsageError(
+        "a study's answers.jsonl has the last turn alone; give --prompts and"
+        " files for --a"
+    )
+  if args.lang or args.references:
+    raise UsageError("--lang and --references are for FastChat's questions")
+  from mlit_jax.studies.report import answers as answers_lib
+
+  try:
+    prompts, responses = answers_lib.responses(
+        args.study, [*args.a, *([args.b] if args.b else [])]
+    )
+  except records.RecordError as e:
+    raise UsageError(str(e)) from None
+  if args.rubric:
+    prompts = judge.with_rubric(prompts, args.rubric)
+  return prompts, lambda name: name and responses[name]
 
 
 def _read(args) -> int:

@@ -248,9 +248,6 @@ def fastchat_language(path: str, what: str, lang: str | None) -> str:
 
 def read_rows(args):
   """The prompts, and what reads responses to them; ours or FastChat's."""
-  import dataclasses
-  import pathlib
-
   from mlit_jax import records
   from mlit_jax.judging import fastchat
 
@@ -262,18 +259,7 @@ def read_rows(args):
       raise UsageError("--lang and --references are for FastChat's questions")
     prompts = records.read_records(args.prompts, records.Instruction)
   if args.rubric:
-    try:
-      rubric = pathlib.Path(args.rubric).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as e:
-      raise UsageError(
-          f"{args.rubric}: cannot be read: {type(e).__name__}"
-      ) from None
-    if not rubric:
-      raise UsageError(f"{args.rubric}: the rubric is empty")
-    prompts = [
-        dataclasses.replace(p, extra={**p.extra, "rubric": rubric})
-        for p in prompts
-    ]
+    prompts = with_rubric(prompts, args.rubric)
 
   def answers(path):
     if path is None:
@@ -283,6 +269,23 @@ def read_rows(args):
     return records.read_records(path, records.Response)
 
   return prompts, answers
+
+
+def with_rubric(prompts, path: str) -> list:
+  """The prompts, each with the rubric of a file."""
+  import dataclasses
+  import pathlib
+
+  try:
+    rubric = pathlib.Path(path).read_text(encoding="utf-8").strip()
+  except (OSError, UnicodeDecodeError) as e:
+    raise UsageError(f"{path}: cannot be read: {type(e).__name__}") from None
+  if not rubric:
+    raise UsageError(f"{path}: the rubric is empty")
+  return [
+      dataclasses.replace(p, extra={**p.extra, "rubric": rubric})
+      for p in prompts
+  ]
 
 
 def _tell_missing_references(questions) -> None:

@@ -63,6 +63,55 @@ def read(
   return Answers(ordered, languages, {code: blocks[code] for code in order})
 
 
+def responses(
+    directory: str | os.PathLike, systems: Sequence[str]
+) -> tuple[list[records.Instruction], dict[str, list[records.Response]]]:
+  """The questions that some systems were all asked, and what they answered.
+
+  Args:
+    directory: of the study.
+    systems: their names.
+
+  Returns:
+    The instructions, with references, and system -> responses.
+
+  Raises:
+    RecordError: a row does not fit, there is no such system, or no question
+      that all were asked.
+  """
+  found = list(rows(directory))
+  path = pathlib.Path(directory) / FILE_NAME
+  if not found:
+    raise records.RecordError(f"{path}: there are no answers")
+  known = dict.fromkeys(name for row in found for name in row["answers"])
+  if strange := [name for name in systems if name not in known]:
+    raise records.RecordError(
+        f"{path}: no system {strange[0]!r}; there are {', '.join(known)}"
+    )
+  asked = [row for row in found if all(x in row["answers"] for x in systems)]
+  if not asked:
+    raise records.RecordError(
+        f"{path}: no question was asked of all of {', '.join(systems)}"
+    )
+  prompts = [
+      records.Instruction(
+          row["id"], row["lang"], (records.Message("user", row["prompt"]),),
+          row["reference"],
+      )
+      for row in asked
+  ]
+  return prompts, {
+      name: [
+          records.Response(
+              row["id"], row["lang"], name, row["answers"][name]["text"],
+              "stop", 0,
+          )
+          for row in asked
+      ]
+      for name in systems
+  }
+
+
 def rows(directory: str | os.PathLike) -> Iterator[dict]:
   """The rows of answers.jsonl, checked; none without the file.
 

@@ -1,6 +1,7 @@
 """The page of any study that has a view (views/), and its files."""
 
 import contextlib
+import dataclasses
 import importlib
 import json
 import pathlib
@@ -10,7 +11,14 @@ from typing import Any
 from mlit_jax import records
 from mlit_jax.analysis import plots
 from mlit_jax.studies.report import browser as browser_lib
-from mlit_jax.studies.report import drawing, reading, rendering, spec, svg
+from mlit_jax.studies.report import (
+    drawing,
+    people,
+    reading,
+    rendering,
+    spec,
+    svg,
+)
 from mlit_jax.studies.report.views import common
 
 Viewer = Callable[[Mapping[str, Any]], spec.View]
@@ -30,6 +38,9 @@ def write(directory: pathlib.Path, viewer: Viewer) -> str:
   results = reading.raw(directory)
   with complete(directory):
     view, caveats = viewer(results), common.caveats(results)
+    view = dataclasses.replace(
+        view, sections=[*view.sections, *people.sections(directory, results)]
+    )
   answers = browser_lib.build(
       directory,
       results["languages"],

@@ -12,6 +12,7 @@ from mlit_jax.studies.report import (
     charts,
     findings,
     generic_page,
+    people,
     pinch_latex,
     reading,
     rendering,
@@ -66,6 +67,9 @@ def write_report(
       {x.language: x.name for x in study.of_kind("monolingual")},
       study.base.name,
   )
+  found = reading.raw(directory)
+  with generic_page.complete(directory):
+    more = views_pinch.sections(found) + people.sections(directory, found)
   tables = tables_lib.build(study)
   drawn = _write_figures(directory, study)
   files = {}
@@ -77,9 +81,6 @@ def write_report(
   for name, text in pinch_latex.build(study):
     records.write_text(directory / "tables" / f"{name}.tex", [text])
     files[name].append("tex")
-  found = reading.raw(directory)
-  with generic_page.complete(directory):
-    more = views_pinch.sections(found)
   drawn += generic_page.write_files(directory, more)
   page = render(
       study, answers, files, drawn, more, found.get("substitutions", ())
