@@ -23,6 +23,7 @@ from mlit_jax.studies import (
   representing,
   xllama,
   xllama_laws,
+  xllama_reading,
 )
 from mlit_jax.studies import systems as systems_lib
 from mlit_jax.studies import xllama_systems as models
@@ -49,6 +50,10 @@ def write(
       system: _questions(place, system, codes)
       for (system, name), codes in asked.items() if name == material.READING
   }
+  reading = material.prompts(
+      material.READING, tuple(config.languages), sources
+  )
+  right = {system: _right(place, system) for system in questions}
   results = found.head(xllama.NAME, preset) | {
       "targets": list(models.targets(config)),
       "experiments": list(wanted),
@@ -60,6 +65,18 @@ def write(
       "exact_match": found.rates("exact"),
       "language_consistency": found.rates("consistent"),
       "questions": questions,
+      "questions_first": {
+          system: xllama_reading.first(row, reading)
+          for system, row in right.items()
+      },
+      "questions_matched": {
+          system: xllama_reading.matched(place, system, reading)
+          for system in questions
+      },
+      "questions_carried_over": {
+          system: carried for system, row in right.items()
+          if (carried := xllama_reading.carried_over(row, config.main_language))
+      },
       "gain": _gain(place, questions, config),
       "translation": {
           name: {

@@ -21,9 +21,9 @@ def view(results: Mapping[str, Any]) -> spec.View:
   if "ablation" in results:
     sections.append(_ablation(results))
   sections.append(_contests(results))
-  if "consistency" in results:
-    sections.append(_consistency(results))
-  sections += [_representation(results), common.closing(results)]
+  sections += [
+      _consistency(results), _representation(results), common.closing(results)
+  ]
   return spec.View(
       "Can a model be extrapolated to other languages by aligning them?",
       "Zhu et al. (2023), Extrapolating Large Language Models to Non-English by"
@@ -107,6 +107,15 @@ def _measured(results, points) -> str:
   return common.measured(points)
 
 
+def _judged_if_any(results, points) -> str:
+  if any(p.n for p in points):
+    return common.judged(results, points)
+  return (
+      "n = 0: nothing was right in English, so there is no interval."
+      f" {common.judge(results)}"
+  )
+
+
 def _questions(results) -> spec.Section:
   table, codes = results["questions"], results["languages"]
   chart = _bars(
@@ -115,25 +124,60 @@ def _questions(results) -> spec.Section:
       "English data alone, the language's own model, and one model for all;"
       " English has no model of its own.", common.judged, _READING,
   )
+  items = [
+      chart,
+      _every_model(
+          results, table, "questions_all",
+          "Right answers of every model, in percent",
+          "A model that was not asked in a language has no number there.",
+          common.judged,
+      ),
+  ]
+  first = {k: v for k, v in results["questions_first"].items() if v}
+  if first:
+    items.append(
+        _every_model(
+            results, first, "questions_first",
+            "Right answers to the first hundred questions, in percent",
+            "The paper’s judge saw these alone, to save cost.", common.judged,
+        )
+    )
+  for how, title, reading in (
+      ("contained", "Answers that hold the reference, in percent",
+       "Letter by letter in lower case, as the paper’s code counts; an answer"
+       " that copies the text holds it, too, and one in other words does not."),
+      ("exact", "Answers that are the reference, in percent",
+       "By SQuAD’s rules: lower case, punctuation and English articles out."),
+  ):
+    matched = {k: v[how] for k, v in results["questions_matched"].items()}
+    items.append(
+        _every_model(
+            results, matched, f"questions_{how}", title, reading, _measured
+        )
+    )
+  return spec.Section("questions", "Questions about a text", (), items)
+
+
+def _every_model(
+    results, table, name: str, title: str, reading: str, basis
+) -> spec.Table:
+  """A row a model, a column a language; numbers lead to the questions."""
+  codes = results["languages"]
   rows = [
       (system, [
-          spec.cell(row.get(code), spec.Place([code], system, search=_READING))
+          spec.cell(
+              table[system].get(code),
+              spec.Place([code], system, search=_READING),
+          )
           for code in codes
       ])
-      for system, row in (
-          (k, table[k]) for k in common.systems(results) if k in table
-      )
+      for system in common.systems(results) if system in table
   ]
   every = [spec.estimate("", x) for v in table.values() for x in v.values()]
-  listing = spec.Table(
-      "questions_all", "Right answers of every model, in percent",
-      [(code, common.name(code)) for code in codes], rows,
-      "Columns are coloured each on their own scale; a model that was not asked"
-      " in a language has no number there.", common.judged(results, every),
-      shaded=True,
-  )
-  return spec.Section(
-      "questions", "Questions about a text", (), [chart, listing]
+  return spec.Table(
+      name, title, [(code, common.name(code)) for code in codes], rows,
+      f"{reading} Columns are coloured each on their own scale.",
+      basis(results, every), shaded=True,
   )
 
 
@@ -217,6 +261,25 @@ def _contests(results) -> spec.Section:
 
 
 def _consistency(results) -> spec.Section:
+  said = _said_the_same(results) if "consistency" in results else []
+  carried = _bars(
+      results, results["questions_carried_over"], results["targets"],
+      "carried_over",
+      "Right in English: right in the other language, too?",
+      "percent of the questions right in English",
+      "Questions about a text that a model answers rightly in English, asked in"
+      " the other language; without any there is no bar.", _judged_if_any,
+      _READING,
+  )
+  return spec.Section(
+      "consistency", "Consistency across languages",
+      ["Does a model know in another language what it knows in English?"],
+      [carried, *said],
+  )
+
+
+def _said_the_same(results) -> list[spec.Chart | spec.Table]:
+  """Whether answers mean the same, right or wrong, where that can be read."""
   table, codes = results["consistency"], results["targets"]
   chart = _bars(
       results, table, codes, "consistency",
@@ -244,11 +307,7 @@ def _consistency(results) -> spec.Section:
           spec.estimate("", x) for v in table.values() for x in v.values()
       ]),
   )
-  return spec.Section(
-      "consistency", "Consistency across languages",
-      ["Does a model say in another language what it says in English, right or"
-       " wrong?"], [chart, listing],
-  )
+  return [chart, listing]
 
 
 def _representation(results) -> spec.Section:

@@ -1,0 +1,86 @@
+"""Answers to questions about a text, beyond the judge's word (xllama).
+
+Zhu et al. (2023) let a judge decide on the first hundred questions and count
+on all of them which answers hold the reference (appendix D, Table 6).
+"""
+
+import collections
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlit_jax import records
+from mlit_jax.evals import answer_matching
+from mlit_jax.studies import estimates, material, pipeline, steps
+from mlit_jax.studies.study import Place
+
+FIRST = 100
+# Language -> (question, 1 if the judge finds its answer right, else 0).
+Right = Mapping[str, Sequence[tuple[str, float]]]
+_Rates = dict[str, dict[str, Any]]
+
+
+def matched(
+    place: Place, system: str, prompts: Sequence[records.Instruction]
+) -> dict[str, _Rates]:
+  """How many answers are the reference, and how many hold it.
+
+  Args:
+    place: of the results' step.
+    system: whose answers.
+    prompts: the questions with their references, also of languages that the
+      system was not asked in.
+
+  Returns:
+    "exact" (by SQuAD's rules) and "contained" (in lower case) -> language ->
+    rate in percent, with interval and n.
+  """
+  references = {(p.id, p.lang): p.response for p in prompts}
+  path = place.of(pipeline.decoding(system, material.READING)) / steps.RESPONSES
+  groups = collections.defaultdict(lambda: collections.defaultdict(list))
+  for r in records.read_records(path, records.Response):
+    right = [references[r.id, r.lang]]
+    exact = answer_matching.exact_match(
+        r.response, right, r.lang, answer_matching.squad
+    )
+    contained = answer_matching.contains(r.response, right)
+    groups["exact"][r.lang].append((r.id, exact))
+    groups["contained"][r.lang].append((r.id, contained))
+  return {
+      how: {lang: estimates.rate(rows) for lang, rows in by_lang.items()}
+      for how, by_lang in groups.items()
+  }
+
+
+def first(right: Right, prompts: Sequence[records.Instruction]) -> _Rates:
+  """The judge's rates on the first hundred questions of each language.
+
+  Returns:
+    Language -> rate; only languages with more questions than that.
+  """
+  order = collections.defaultdict(list)
+  for p in prompts:
+    order[p.lang].append(p.id)
+  found = {}
+  for lang, rows in right.items():
+    if len(order[lang]) > FIRST:
+      wanted = set(order[lang][:FIRST])
+      found[lang] = estimates.rate(row for row in rows if row[0] in wanted)
+  return found
+
+
+def carried_over(right: Right, main: str) -> _Rates:
+  """Of the questions answered rightly in one language, how many in others?
+
+  Args:
+    right: of one system.
+    main: the language that the others are held to.
+
+  Returns:
+    Language -> rate over the questions that were right in `main` and judged in
+    both; none for `main`, and none where it was not asked.
+  """
+  known = {id_ for id_, value in right.get(main, ()) if value}
+  return {
+      lang: estimates.rate(row for row in rows if row[0] in known)
+      for lang, rows in right.items() if lang != main and main in right
+  }
