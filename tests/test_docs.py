@@ -2,15 +2,12 @@
 
 import pathlib
 import re
-import shlex
 import subprocess
 import sys
 
 import pytest
 
 import mlit_jax
-from mlit_jax import main
-from mlit_jax.commands import study
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = pathlib.Path(mlit_jax.__file__).parent
@@ -38,36 +35,6 @@ def test_every_package_has_its_reference():
       if path.suffix == ".py" or (path / "__init__.py").exists()
   }
   assert sorted(named) == sorted(there - _NO_REFERENCE)
-
-
-def _commands():
-  """(file, line) of every `mlit` command that a reader might copy."""
-  for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
-    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
-    for block in re.findall(r"^```[a-z]*\n(.*?)^```$", text, re.M | re.S):
-      for line in block.splitlines():
-        # In a synopsis what may be left out stands in brackets.
-        if line.startswith("mlit ") and "[--" not in line:
-          yield path.name, line
-
-
-def test_every_command_that_is_shown_is_one():
-  found = list(_commands())
-  assert len(found) > 30
-  for name, line in found:
-    try:
-      args, rest = main.parser().parse_known_args(
-          shlex.split(line, comments=True)[1:]
-      )
-    except SystemExit:
-      pytest.fail(f"{name}: {line}")
-    assert all(
-        re.match(r"--(study|config)\.[\w.]+=", x) for x in rest
-    ), (name, line)
-    if args.command == "study" and ".py" not in args.name:
-      # One's own files are not here.
-      own = any(".sources." in x or ".base=" in x for x in rest)
-      study.load(args.name, () if own else rest)
 
 
 @pytest.mark.slow
