@@ -64,7 +64,8 @@ RUN = (
 )
 # `launch/tpu` and `launch/gke` with --dry_run: they need a cloud.
 DRY_RUN = (
-    "launch/tpu resume my-run *", "launch/gke run my-job *",
+    "launch/tpu resume my-run *", "launch/tpu logs my-run --follow",
+    "launch/tpu delete my-run", "launch/gke run my-job *",
     "launch/gke logs my-job --follow", "launch/gke delete my-job --cluster C",
 )
 # Understood by our own parser, config and all: they take minutes to days, a
@@ -112,8 +113,8 @@ def blocks():
   """(file, text) of every block that holds commands."""
   for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
     text = path.read_text(encoding="utf-8")
-    fences = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
-    for language, block in fences:
+    fences = re.findall(r"^( *)```(\w*)\n(.*?)^\1```$", text, re.M | re.S)
+    for _, language, block in fences:
       if language in ("", "sh", "bash", "console"):
         yield path.name, block
 

@@ -24,6 +24,14 @@ def test_every_page_is_listed():
   assert listed == there
 
 
+def test_the_readme_links_every_page_once_in_its_list():
+  text = (ROOT / "README.md").read_text(encoding="utf-8")
+  listed = text.partition("`configs/` holds a file per paper")[2]
+  links = re.findall(r"\]\(docs/([\w-]+\.md)\)", listed)
+  there = {path.name for path in (ROOT / "docs").glob("*.md")}
+  assert sorted(links) == sorted(there - {"index.md"})
+
+
 def test_every_package_has_its_reference():
   named = [
       name

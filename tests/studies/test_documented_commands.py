@@ -74,7 +74,7 @@ def _mentions():
   """(file, words) of every `mlit …` in running text."""
   for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
     text = re.sub(
-        r"^```.*?^```$", "", path.read_text(encoding="utf-8"),
+        r"^ *```.*?^ *```$", "", path.read_text(encoding="utf-8"),
         flags=re.M | re.S,
     )
     for span in re.findall(r"`mlit ([^`]+)`", text):
