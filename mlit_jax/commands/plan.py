@@ -129,6 +129,7 @@ def describe(plan) -> dict:
       "failure": plan.failure,
       "memory": dataclasses.asdict(plan.memory),
       "collectives": plan.collectives,
+      "between_slices": plan.between_slices,
       "model_flops": plan.model_flops,
       "device_flops": plan.device_flops,
       "compile_seconds": round(plan.compile_seconds, 1),
@@ -157,6 +158,8 @@ def describe(plan) -> dict:
 
 def text(said: dict) -> list[str]:
   """The lines that `mlit plan` prints of `describe`'s values."""
+  from mlit_jax.training import collectives
+
   memory, batch, how = said["memory"], said["batch"], said["settings"]
   mesh = " x ".join(f"{a}={n}" for a, n in said["mesh"].items()) or "1 chip"
   number = how["accumulation"]
@@ -190,11 +193,8 @@ def text(said: dict) -> list[str]:
         "  between chips not known: this jax cannot read this libtpu's program;"
         " install the one that jax[tpu] names"
     )
-  for kind, c in (said["collectives"] or {}).items():
-    lines.append(
-        f"  {kind:<20}{c['count']:,.0f} a step, {c['bytes'] / 1e9:,.3g} GB;"
-        f" a chip sends {c['sent'] / 1e9:,.3g} GB"
-    )
+  for where in "collectives", "between_slices":
+    lines += collectives.lines(said[where] or {}, where == "between_slices")
   t, mfu = said["seconds"], said["mfu"]
   links, network = (
       "not known" if t[name] is None else f"{t[name]:.3g}"

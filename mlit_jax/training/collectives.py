@@ -2,6 +2,10 @@
 
 XLA prints a loop's body once. How often it runs follows from the loop's
 condition, so that a collective in a scan over layers counts once a layer.
+
+A program for several TPU slices is that of one of them: what goes to the others
+is sent to the host and received from it, with the collective's kind beside it
+(as libtpu 0.0.42 writes it; `mlit plan` is tested with what it compiles).
 """
 
 import dataclasses
@@ -15,8 +19,16 @@ KINDS = (
     "all-gather", "all-reduce", "reduce-scatter", "all-to-all",
     "ragged-all-to-all", "collective-permute", "collective-broadcast",
 )
+# What a host does for a chip between slices.
+_BETWEEN = {
+    "ALL_GATHER": "all-gather", "ALL_REDUCE": "all-reduce",
+    "REDUCE_SCATTER": "reduce-scatter", "ALL_TO_ALL": "all-to-all",
+    "ONE_TO_ONE": "collective-permute",
+}
 _BITS = {"pred": 8, "token": 0}
 _SHAPE = re.compile(r"\b(pred|token|[suf]\d+|bf16|f8\w+|c\d+)\[([\d,]*)\]")
+_CONSTANT = re.compile(r"^s32\[\][^ ]* constant\((\d+)\)")
+_COUNTER = re.compile(r"^s32\[\].* get-tuple-element\(.*index=(\d+)")
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*)$")
 _CALLED = re.compile(
@@ -33,7 +45,8 @@ class Collective:
   Attributes:
     kind: one of KINDS.
     bytes: the largest of what goes in and what comes out, on one device.
-    group: devices that take part together.
+    group: devices that take part together; of what hosts do for them, one of
+      each slice.
     times: how often a step does it.
     between_slices: whether a group reaches over slices.
   """
@@ -62,6 +75,9 @@ def read(
     text: its HLO, from `compiled.as_text()`.
     num_devices: for which it was compiled.
     per_slice: how many of them are in a slice; None: all.
+
+  Raises:
+    ValueError: hosts do something for chips that is not known here.
   """
   computations, entry = _computations(text)
   times = _times(computations, entry)
@@ -69,28 +85,67 @@ def read(
   for name, instructions in computations.items():
     for label, line in instructions.items():
       operation = re.search(r" ([a-z\-]+)\(", line)
-      kind = operation and operation[1].removesuffix("-start")
-      if kind not in KINDS or not times.get(name):
+      if not operation or not times.get(name):
         continue
-      group = _group(line, num_devices)
-      size = _bytes(line[: operation.start()], operation[1], kind, len(group))
-      crosses = per_slice is not None and len({i // per_slice for i in group})
-      channel = re.search(r"channel_id=(\d+)", line)
-      # What is done bit by bit beside arithmetic is printed in every piece.
-      key = kind, channel[1] if channel else label
-      one = Collective(kind, size, len(group), times[name], crosses > 1)
-      if key not in found or one.times * size > (
+      kind = operation[1].removesuffix("-start")
+      result = line[: operation.start()]
+      if transfer := re.search(r'_megascale_transfer_type="(\w+)"', line):
+        one = _between(line, result, transfer[1], num_devices, per_slice)
+        # Sent and received under one name.
+        key = "host", re.search(r'_rendezvous="([^"]*)"', line)[1]
+      elif kind in KINDS:
+        group = _group(line, num_devices)
+        size = _bytes(result, operation[1], kind, len(group))
+        crosses = per_slice is not None and (
+            len({i // per_slice for i in group}) > 1
+        )
+        one = Collective(kind, size, len(group), 1, crosses)
+        channel = re.search(r"channel_id=(\d+)", line)
+        # What is done bit by bit beside arithmetic is printed in every piece.
+        key = kind, channel[1] if channel else label
+      else:
+        continue
+      one = dataclasses.replace(one, times=times[name])
+      if key not in found or one.times * one.bytes > (
           found[key].times * found[key].bytes
       ):
         found[key] = one
   return [c for c in found.values() if c.group > 1]
 
 
-def by_kind(collectives: list[Collective]) -> dict[str, dict[str, float]]:
-  """Kind -> how many a step, their bytes, and the bytes a device sends."""
+def _between(
+    line: str, result: str, transfer: str, num_devices: int,
+    per_slice: int | None,
+) -> Collective:
+  """What the host of a chip does for it with those of other slices, once."""
+  if transfer not in _BETWEEN:
+    raise ValueError(
+        f"the program has a transfer {transfer} between slices; known:"
+        f" {', '.join(_BETWEEN)}"
+    )
+  slices = num_devices // (per_slice or num_devices)
+  if named := re.search(r'_megascale_target="\{([\d,]+)\}x', line):
+    slices = len(_ints(named[1]))
+  # Beside the array, a number that says which transfer it is.
+  size = int(max(_sizes(result), default=0))
+  return Collective(_BETWEEN[transfer], size, slices, 1, True)
+
+
+def by_kind(
+    collectives: list[Collective], between_slices: bool = False
+) -> dict[str, dict[str, float]]:
+  """Kind -> how many a step, their bytes, and the bytes a device sends.
+
+  Args:
+    collectives: of a program.
+    between_slices: count those, or those within a slice.
+  """
   found = {}
   for kind in KINDS:
-    some = [c for c in collectives if c.kind == kind]
+    some = [
+        c for c in collectives
+        if c.kind == kind and c.between_slices == between_slices
+    ]
     if some:
       found[kind] = {
           "count": sum(c.times for c in some),
@@ -98,6 +153,16 @@ def by_kind(collectives: list[Collective]) -> dict[str, dict[str, float]]:
           "sent": sum(c.sent for c in some),
       }
   return found
+
+
+def lines(kinds: Mapping, between_slices: bool = False) -> list[str]:
+  """What `by_kind` says of a step, a line for each kind."""
+  where = " to another slice" if between_slices else ""
+  return [
+      f"  {kind:<20}{c['count']:,.0f} a step, {c['bytes'] / 1e9:,.3g} GB;"
+      f" a chip sends {c['sent'] / 1e9:,.3g} GB{where}"
+      for kind, c in kinds.items()
+  ]
 
 
 def _computations(text) -> tuple[dict[str, dict[str, str]], str]:
@@ -124,7 +189,9 @@ def _times(computations, entry) -> dict[str, int]:
       called = {k: _names(v) for k, v in _CALLED.findall(line)}
       turns = 1
       if "body" in called:
-        turns = _turns(line, computations, called["condition"][0])
+        turns = _turns(
+            line, computations, computations[name], called["condition"][0]
+        )
       for names in called.values():
         for inner in names:
           if inner in computations:
@@ -138,29 +205,66 @@ def _names(text: str) -> list[str]:
   return re.findall(r"[\w.\-]+", text)
 
 
-def _turns(line: str, computations: Mapping, condition: str) -> int:
+def _turns(
+    line: str, computations: Mapping, around: Mapping, condition: str
+) -> int:
   """A loop's turns: as XLA says, or what its condition counts up to.
 
-  Where it stops by something else (no more requests), the most it can do.
+  Where it stops by something else (no more requests), the most it can do. Of a
+  loop whose first turn stands before it, one less.
   """
   if known := re.search(r'known_trip_count[^}]*"n":"(\d+)"', line):
     return int(known[1])
   bounds, waiting = [], [condition]
   while waiting:
     for inner in computations.get(waiting.pop(), {}).values():
-      if bound := re.search(r"^s32\[\][^ ]* constant\((\d+)\)", inner):
+      if bound := _CONSTANT.search(inner):
         bounds.append(int(bound[1]))
       for _, names in _CALLED.findall(inner):
         waiting += _names(names)
-  return max(bounds, default=1)
+  if not bounds:
+    return 1
+  return max(bounds) - _start(line, computations, around, condition)
+
+
+def _start(
+    line: str, computations: Mapping, around: Mapping, condition: str
+) -> int:
+  """From where a loop counts; 0 where that is not to be seen."""
+  counters = [
+      int(found[1]) for inner in computations.get(condition, {}).values()
+      if (found := _COUNTER.search(inner))
+  ]
+  begun = re.search(r" while\(%?([\w.\-]+)\)", line)
+  values = begun and _operands(around.get(begun[1], ""))
+  if len(counters) != 1 or not values or counters[0] >= len(values):
+    return 0
+  inner = around.get(values[counters[0]], "")
+  while copied := re.search(r" copy\(%?([\w.\-]+)\)", inner):
+    inner = around.get(copied[1], "")
+  found = _CONSTANT.search(inner)
+  return int(found[1]) if found else 0
+
+
+def _operands(line: str) -> list[str]:
+  """What a tuple is made of."""
+  found = re.search(r" tuple\(([^)]*)\)", line)
+  return re.findall(r"%([\w.\-]+)", found[1]) if found else []
+
+
+def _sizes(result: str) -> list[float]:
+  """Bytes of each array."""
+  sizes = []
+  for dtype, shape in _SHAPE.findall(result):
+    bits = _BITS.get(dtype)
+    if bits is None:
+      bits = int(re.search(r"\d+", dtype)[0])
+    sizes.append(math.prod(map(int, filter(None, shape.split(",")))) * bits / 8)
+  return sizes
 
 
 def _bytes(result: str, operation: str, kind: str, group: int) -> int:
-  sizes = []
-  for dtype, shape in _SHAPE.findall(result):
-    bits = _BITS.get(dtype) or int(re.search(r"\d+", dtype)[0])
-    bits = 0 if dtype == "token" else bits
-    sizes.append(math.prod(map(int, filter(None, shape.split(",")))) * bits / 8)
+  sizes = _sizes(result)
   # The beginning of a gather or a permute holds what goes in, too.
   paired = operation.endswith("-start") and kind != "all-reduce"
   size = int(max(sizes, default=0) if paired else sum(sizes))

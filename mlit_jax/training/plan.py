@@ -105,8 +105,9 @@ class Plan:
     memory: of a chip. If it does not fit, what is known of it.
     failure: the compiler's words if it refused; "".
     layout: how the state lies, array by array.
-    collectives: kind -> how many a step, their bytes, the bytes a chip sends;
-      None where there is no program, or it cannot be read.
+    collectives: within a slice, kind -> how many a step, their bytes, the
+      bytes a chip sends; None where there is no program, or it cannot be read.
+    between_slices: the same of those that go over the network.
     model_flops: operations of a step that the model needs.
     device_flops: those that are done, all chips together.
     times: bounds of a step; None where nothing was compiled.
@@ -121,6 +122,7 @@ class Plan:
   failure: str
   layout: list[partitioning.Layout]
   collectives: dict[str, dict[str, float]] | None
+  between_slices: dict[str, dict[str, float]] | None
   model_flops: float
   device_flops: float
   times: Times | None
@@ -213,8 +215,11 @@ def make(run: Run, slices: Slices) -> Plan:
   return Plan(
       run, slices, {a: n for a, n in step.mesh.shape.items() if n > 1}, reason,
       memory, failure, partitioning.layout(state),
-      None if found is None else collectives.by_kind(found), model_flops,
-      device_flops, times, seconds,
+      *(
+          None if found is None else collectives.by_kind(found, between)
+          for between in (False, True)
+      ),
+      model_flops, device_flops, times, seconds,
   )
 
 

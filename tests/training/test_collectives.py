@@ -60,7 +60,11 @@ def test_a_program_by_hand():
       Collective("all-gather", 320, 16, 1),
       Collective("all-reduce", 432, 16, 12),
   ]
+  assert list(collectives.by_kind(found, between_slices=True)) == [
+      "reduce-scatter"
+  ]
   kinds = collectives.by_kind(found)
+  assert "reduce-scatter" not in kinds
   assert kinds["all-gather"] == {
       "count": 13, "bytes": 12 * 256 + 320,
       "sent": (12 * 256 + 320) * 15 / 16,
@@ -68,6 +72,54 @@ def test_a_program_by_hand():
   # A ring passes everything around twice.
   assert kinds["all-reduce"]["sent"] == 2 * 12 * 432 * 15 / 16
   assert kinds["collective-permute"]["sent"] == 7
+
+
+BETWEEN = """\
+HloModule jit_step, is_scheduled=true
+
+%below (state: (f32[4], s32[])) -> pred[] {
+  %state = (f32[4], s32[]) parameter(0)
+  %count = s32[]{:T(128)} get-tuple-element(%state), index=1
+  %limit = s32[]{:T(128)} constant(12)
+  ROOT %less = pred[] compare(%count, %limit), direction=LT
+}
+
+%turn (state: (f32[4], s32[])) -> (f32[4], s32[]) {
+  %state = (f32[4], s32[]) parameter(0)
+  %sent = (bf16[40,8]{1,0:T(8,128)(2,1)}, u32[], token[]) send(%x, %after), channel_id=2, is_host_transfer=true, frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime",_xla_host_transfer_rendezvous="all-reduce.5_0",_xla_megascale_reduce_operation="SUM",_xla_megascale_target="{1,2,3,4}x{0:3}",_xla_megascale_transfer_type="ALL_REDUCE"}
+  %come = (bf16[40,8]{1,0:T(8,128)(2,1)}, u32[], token[]) recv(%after), channel_id=1, is_host_transfer=true, frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime",_xla_host_transfer_rendezvous="all-reduce.5_0",_xla_megascale_reduce_operation="SUM",_xla_megascale_target="{1,2,3,4}x{0:3}",_xla_megascale_transfer_type="ALL_REDUCE"}
+  ROOT %next = (f32[4], s32[]) tuple(%x, %count)
+}
+
+ENTRY %main (x: f32[4]) -> f32[4] {
+  %x = f32[4] parameter(0)
+  %one = s32[]{:T(128)} constant(1)
+  %begun = s32[]{:T(128)} copy(%one)
+  %start = (f32[4], s32[]) tuple(%x, /*index=1*/%begun)
+  %loop = (f32[4], s32[]) while(%start), condition=%below, body=%turn
+  %part = (f32[10], u32[], token[]) send(%x, %after), channel_id=4, is_host_transfer=true, frontend_attributes={_xla_host_transfer_rendezvous="all-gather.1_0",_xla_megascale_target="{1,2}x{0:3}",_xla_megascale_transfer_type="ALL_GATHER"}
+  %all = (f32[20], u32[], token[]) recv(%after), channel_id=3, is_host_transfer=true, frontend_attributes={_xla_host_transfer_rendezvous="all-gather.1_0",_xla_megascale_target="{1,2}x{0:3}",_xla_megascale_transfer_type="ALL_GATHER"}
+  %moved = (s8[7], u32[], token[]) send(%x, %after), channel_id=6, is_host_transfer=true, frontend_attributes={_xla_host_transfer_rendezvous="permute.1_0",_xla_megascale_transfer_type="ONE_TO_ONE"}
+  ROOT %out = f32[4] get-tuple-element(%loop), index=0
+}
+"""  # noqa: E501
+
+
+def test_what_goes_over_the_network_by_hand():
+  found = collectives.read(BETWEEN, 16, per_slice=4)
+  assert sorted(found, key=lambda c: c.bytes) == [
+      Collective("collective-permute", 7, 4, 1, between_slices=True),
+      Collective("all-gather", 80, 2, 1, between_slices=True),
+      # The loop counts from 1 to 12: its first turn stands elsewhere.
+      Collective("all-reduce", 640, 4, 11, between_slices=True),
+  ]
+  assert [c.sent for c in sorted(found, key=lambda c: c.bytes)] == [
+      7, 80 / 2, 2 * 11 * 640 * 3 / 4,
+  ]
+  assert collectives.by_kind(found) == {}
+  unknown = BETWEEN.replace('"ONE_TO_ONE"', '"GOSSIP"')
+  with pytest.raises(ValueError, match="a transfer GOSSIP between slices"):
+    collectives.read(unknown, 16, per_slice=4)
 
 
 @pytest.mark.tpu_compile

@@ -118,6 +118,26 @@ def test_times_are_bounds(full):
   assert times.links == pytest.approx(sent / 100e9)
 
 
+@pytest.mark.parametrize("preset", ["data", "fsdp"])
+def test_what_slices_say_to_each_other(slices, preset):
+  """Gradients, once a step: of each a chip has a quarter to pass on."""
+  two = dataclasses.replace(slices, number=2)
+  found = plan.make(dataclasses.replace(RUN, mesh=MeshConfig(preset)), two)
+  assert found.mesh == {"replica": 2, preset: 4}
+  kind, said = next(iter(found.between_slices.items()))
+  assert list(found.between_slices) == ["all-reduce"] == [kind]
+  # Kernels and head in bfloat16, the table in float32; then norms and losses.
+  kernels = BLOCKS - 6 * 2 * 128
+  gradients = (2 * kernels + (2 + 4) * 512 * 128) / 4
+  assert gradients <= said["bytes"] <= gradients + 4 * (13 * 128 + 1024)
+  assert said["sent"] == said["bytes"]  # there and back, of half each
+  # 25 Gbit/s a chip: 6.4 Tbit/s of the 256 chips of a v5e pod.
+  assert found.times.network == pytest.approx(said["sent"] / 3.125e9)
+  assert found.times.worst >= found.times.network + found.times.links
+  lines = "\n".join(command.text(command.describe(found)))
+  assert "GB to another slice" in lines and ", between slices 0.000" in lines
+
+
 @pytest.mark.long
 def test_adapters_and_their_optimizer_are_there(slices):
   run = dataclasses.replace(
