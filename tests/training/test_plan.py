@@ -10,7 +10,7 @@ import pytest
 from mlit_jax.commands import plan as command
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.lora import LoraConfig
-from mlit_jax.training import accelerators, plan, plan_search, setup
+from mlit_jax.training import accelerators, plan, setup
 from mlit_jax.training.config import (
     DataConfig,
     MeshConfig,
@@ -193,63 +193,6 @@ def test_the_description(full):
   assert "mesh        fsdp=4 (fsdp: as asked)" in lines
   assert "fits: " in lines and "of 15.75 GiB a chip" in lines
   assert "3 runs, 189 steps" in lines and "at 2 a chip-hour" in lines
-
-
-class Fits:
-  """Stands for a plan where only what is asked for fits."""
-
-  def __init__(self, *wanted):
-    self.wanted, self.tried = wanted, []
-
-  def __call__(self, run, slices):
-    train = run.train
-    said = (
-        train.remat, train.accumulation, run.mesh.preset, slices.num_chips
-    )
-    self.tried.append(said)
-    fits = any(
-        all(w is None or w == s for w, s in zip(wanted, said, strict=True))
-        for wanted in self.wanted
-    )
-    return type("Plan", (), {"fits": fits})
-
-
-@pytest.mark.parametrize(
-    "wanted, flags",
-    [
-        # One setting before several, its mildest value.
-        ([("context", 1, None, 4), ("full", None, None, 4)],
-         ("--config.train.remat=context",)),
-        ([("full", 4, "fsdp", 4)],
-         ("--config.train.remat=full", "--config.train.accumulation=4",
-          "--config.mesh.preset=fsdp")),
-        # More chips, when nothing else does.
-        ([("full", None, None, 8)],
-         ("--topology v5litepod-8", "--config.train.remat=full")),
-    ],
-)
-def test_the_smallest_change_is_found(slices, wanted, flags):
-  run = dataclasses.replace(
-      RUN, mesh=MeshConfig("data"),
-      train=dataclasses.replace(RUN.train, remat="none", loss="chunked"),
-  )
-  fits = Fits(*wanted)
-  found = plan_search.search(run, slices, make_plan=fits)
-  assert (found and found[0]) == flags
-  assert len(fits.tried) == len(set(fits.tried))  # nothing is compiled twice
-
-
-@pytest.mark.slow
-def test_what_is_too_large_is_caught_and_the_suggestion_compiles(slices):
-  """A state of 36 GiB on a chip of 15.75; cut over four it is 9."""
-  model = dataclasses.replace(MODEL, vocab_size=300_000, embed_dim=4096)
-  large = dataclasses.replace(RUN, model=model, mesh=MeshConfig("data"))
-  found = plan.make(large, slices)
-  assert not found.fits and "exceeds available HBM (15.75G)" in found.failure
-  assert found.times is None
-  flags, better = plan_search.search(large, slices)
-  assert flags == ("--config.mesh.preset=fsdp",)
-  assert better.fits and better.times is not None
 
 
 @pytest.mark.slow
