@@ -24,10 +24,14 @@ def alpaca(name: str, model: Mapping[str, Any], preset: str):
   """Chen et al. 2024, "Monolingual or Multilingual", appendix A.1 and Table 1.
 
   `lora`: rank 8, alpha 16, dropout 0.05 on query, key and value; rate 3e-4,
-  batch 128, 5 epochs, the best checkpoint by validation loss. `full`: rate
-  2e-5, warm-up 0.03, batch 256, 3 epochs. One of the nine languages' 52,000
-  examples is a monolingual run; a base has eleven runs in all: nine of these,
-  one on everything, one on a ninth of everything.
+  batch 128, 5 epochs. `full`: rate 2e-5, warm-up 0.03, batch 256, 3 epochs. One
+  of the nine languages' 52,000 examples is a monolingual run; a base has eleven
+  runs in all: nine of these, one on everything, one on a ninth of everything.
+
+  With LoRA the paper takes the best checkpoint by validation loss. Data decide
+  whether there is anything to validate on, so no preset asks for it: hold
+  examples out (`"validation": 1000` in the recipe) and give
+  --config.validation.every=100; what is written then is the best.
   """
   config = _start(name, model, length=512)
   # (9 + 9 + 1) x 52,000 in eleven runs.
