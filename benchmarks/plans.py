@@ -92,7 +92,7 @@ def identity(line: list[str]) -> str:
   args, rest = main.parser().parse_known_args(["plan", *line])
   args.overrides = rest
   run = _said(train_config.load(args))
-  for name in ("name", "plan", "checkpoint", "logging", "validation", "seed"):
+  for name in ("name", "plan", "checkpoint", "logging", "seed"):
     run.pop(name, None)
   text = json.dumps([run, args.topology], sort_keys=True, default=str)
   return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -175,7 +175,7 @@ def text(said: dict) -> list[str]:
   ]
   parts = ", ".join(
       f"{name} {_gib(memory[name])}"
-      for name in ("params", "base", "optimizer", "batch", "temporary")
+      for name in ("params", "base", "optimizer", "best", "batch", "temporary")
       if memory[name]
   )
   if said["failure"]:

@@ -37,16 +37,19 @@ class Memory:
     params: what is trained.
     base: what is not (under LoRA).
     optimizer: the optimiser's state.
+    best: a copy of what is trained, which validation keeps; 0 without.
     batch: the rows.
     temporary: activations, gradients, gathered weights: all that lives within
       the step.
-    peak: the most that is in use at once; fitting is decided by it.
+    peak: the most that is in use at once, with that copy; fitting is decided
+      by it.
     available: what a program may use.
   """
 
   params: int
   base: int
   optimizer: int
+  best: int
   batch: int
   temporary: int
   peak: int
@@ -190,14 +193,18 @@ def make(run: Run, slices: Slices) -> Plan:
     arguments = analysis.argument_size_in_bytes
     text = program_text(compiled)
   seconds = time.monotonic() - began
-  sizes = [
+  *parts, rows = (
       sum(row.bytes_per_device for row in partitioning.layout(part))
       for part in (state.params, state.base, state.opt_state, batch)
-  ]
+  )
+  taken = sum(parts) + rows
   if not failure:
-    check_arguments(arguments, sum(sizes))
+    check_arguments(arguments, taken)
+  # It lies beside the step, which does not know of it.
+  best = parts[0] if run.validation.every else 0
   memory = Memory(
-      *sizes, temporary, peak or sum(sizes) + temporary, slices.chip.memory
+      *parts, best, rows, temporary, (peak or taken + temporary) + best,
+      slices.chip.memory,
   )
   found = None
   if text is not None:

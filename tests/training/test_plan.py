@@ -17,7 +17,10 @@ from mlit_jax.training.config import (
     PlanConfig,
     Run,
     TrainConfig,
+    ValidationConfig,
 )
+from mlit_jax.training.step import Step
+from mlit_jax.training.validation import Best, Validation
 
 pytestmark = pytest.mark.tpu_compile
 MODEL = DecoderConfig(
@@ -60,6 +63,27 @@ def test_memory_by_hand(full):
   assert memory.available == accelerators.CHIPS["v5e"].memory
   # The peak is of the state, what the step makes, and the program.
   assert memory.state < memory.peak < memory.state + memory.temporary + 2**27
+
+
+@pytest.mark.long
+def test_the_best_parameters_take_memory(slices, full):
+  """Validation's copy of them lies beside the step."""
+  validated = dataclasses.replace(RUN, validation=ValidationConfig(every=10))
+  with_best = plan.make(validated, slices).memory
+  assert full.memory.best == 0
+  assert with_best == dataclasses.replace(
+      full.memory, best=NUMBER, peak=full.memory.peak + NUMBER
+  )
+  # As training keeps it: all of them, on the device.
+  step = Step(MODEL, setup.step_config(RUN), setup.mesh(RUN, MODEL)[0])
+  best = Best(step, validated.validation)
+  state = step.start(step.init(0))
+  best.see(Validation(10, {}, (1.0,)), state)
+  kept = jax.tree.leaves(best.params)
+  assert sum(x.size for x in kept) == NUMBER
+  assert {x.sharding for x in kept} == {
+      x.sharding for x in jax.tree.leaves(state.params)
+  }
 
 
 @pytest.mark.long
