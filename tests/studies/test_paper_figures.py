@@ -42,6 +42,8 @@ FIGURES = {
     "xllama": {
         "questions": "Figure 4", "questions_all": "Table 2",
         "translation_into": "Figure 2", "translation_out_of": "Figure 9",
+        "translation_into_chrf": "Figure 2",
+        "translation_out_of_chrf": "Figure 9",
         "law_es": "Figure 3", "law_zh": "Figure 3", "monolingual": "Figure 7",
         "questions_first": "Table 2", "questions_contained": "Table 6",
         "questions_exact": "Table 6", "carried_over": "Table 3",

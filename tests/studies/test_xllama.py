@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import sacrebleu
 
 from mlit_jax import records
 from mlit_jax.analysis import allocation, scaling_law
@@ -17,6 +18,7 @@ from mlit_jax.studies import (
     xllama,
     xllama_laws,
     xllama_results,
+    xllama_translating,
 )
 from mlit_jax.studies import xllama_systems as models
 from mlit_jax.studies.report.views import xllama_laws as view
@@ -141,6 +143,21 @@ def translated(tmp_path_factory):
   place.directory.mkdir()
   xllama_laws.step(config).work(place, print)
   return config, root, right
+
+
+def test_translations_are_scored_as_a_whole_too(translated):
+  """As sacreBLEU itself scores them; with an interval, and nothing invented."""
+  _, root, right = translated
+  place = Place(root / "laws", root)
+  model = models.coit("zh", 20)
+  found = xllama_translating.whole(place, model, "into", ("zh",), {})
+  wanted = [p.response for p in material.prompts("into", ("zh",), {})]
+  said = [x if i < right["zh"][20] else "" for i, x in enumerate(wanted)]
+  row = found["chrf++"]["zh"]
+  assert row["value"] == pytest.approx(
+      sacrebleu.corpus_chrf(said, [wanted], word_order=2).score, abs=1e-3
+  )
+  assert row["ci"][0] < row["value"] < row["ci"][1] and row["n"] == 60
 
 
 def test_laws_are_fitted_to_what_was_translated(translated):

@@ -9,6 +9,12 @@ from mlit_jax.studies.report.views import common, xllama_laws
 
 _LABELS = {"alpaca-en": "English data alone", "muit": "one model for all"}
 _OWN = "its own model"
+# Measures of a whole test set: name in results, in files, for people.
+_MEASURES = {
+    "chrf++": ("chrf", "chrF++"),
+    "spbleu_flores101": ("spbleu101", "spBLEU (FLORES-101's pieces)"),
+    "spbleu_flores200": ("spbleu200", "spBLEU (FLORES-200's pieces)"),
+}
 # How the ids of questions about a text begin.
 _READING = "reading/"
 
@@ -159,15 +165,16 @@ def _questions(results) -> spec.Section:
 
 
 def _every_model(
-    results, table, name: str, title: str, reading: str, basis
+    results, table, name: str, title: str, reading: str, basis,
+    codes: Sequence[str] = (), asked: str = _READING,
 ) -> spec.Table:
   """A row a model, a column a language; numbers lead to the questions."""
-  codes = results["languages"]
+  codes = codes or results["languages"]
   rows = [
       (system, [
           spec.cell(
               table[system].get(code),
-              spec.Place([code], system, search=_READING),
+              spec.Place([code], system, search=asked),
           )
           for code in codes
       ])
@@ -193,7 +200,31 @@ def _translation(results) -> spec.Section:
       )
       for name in titles
   ]
-  return spec.Section("translation", "Translation", (), items)
+  scored = results["translation_whole"]
+  for name, title in titles.items():
+    for measure, table in scored[name].items():
+      file, called = _MEASURES[measure]
+      items.append(
+          _every_model(
+              results, table, f"translation_{name.replace('-', '_')}_{file}",
+              f"{called} of all sentences {title}",
+              "Of the whole test set, from 0 to 100, as sacreBLEU counts it.",
+              _resampled, results["targets"], f"{name}/",
+          )
+      )
+  said = [] if any("spbleu" in x for x in scored["into"]) else [
+      "spBLEU is left out: FLORES's SentencePiece model was not there"
+      " (docs/evaluation.md says where it belongs)."
+  ]
+  return spec.Section("translation", "Translation", said, items)
+
+
+def _resampled(results, points) -> str:
+  del results
+  return (
+      f"n = {spec.n_range(points)} sentences; 95% intervals by bootstrap over"
+      " the sentences. No judge takes part."
+  )
 
 
 def _ablation(results) -> spec.Section:
