@@ -1,7 +1,8 @@
 """The benchmarks by name: languages, files, what is asked, what counts.
 
 A name may have versions or directions, which stand behind a colon: asking for
-`xcopa` is asking for `xcopa` and `xcopa:corrected`.
+`xcopa` is asking for `xcopa` and `xcopa:corrected`. Where there is a corrected
+version, `xcopa:harness` asks for the other alone, which results call `xcopa`.
 """
 
 import dataclasses
@@ -79,6 +80,9 @@ def _mgsm(direct: bool):
 _XCOPA = functools.partial(
     Benchmark, languages.SETS["xcopa"], multiple_choice.XCOPA
 )
+_XSTORYCLOZE = functools.partial(
+    Benchmark, languages.SETS["xstorycloze"], multiple_choice.XSTORYCLOZE
+)
 _XWINOGRAD = functools.partial(
     Benchmark, languages.SETS["xwinograd"], multiple_choice.XWINOGRAD
 )
@@ -91,9 +95,17 @@ BENCHMARKS: dict[str, Benchmark] = {
     "xcopa:corrected": _XCOPA(
         _by_rows(multiple_choice.XCOPA, multiple_choice.xcopa, corrected=True)
     ),
-    "xstorycloze": Benchmark(
-        languages.SETS["xstorycloze"], multiple_choice.XSTORYCLOZE,
-        _by_rows(multiple_choice.XSTORYCLOZE, multiple_choice.xstorycloze),
+    "xstorycloze": _XSTORYCLOZE(
+        _by_rows(
+            multiple_choice.XSTORYCLOZE, multiple_choice.xstorycloze,
+            corrected=False,
+        )
+    ),
+    "xstorycloze:corrected": _XSTORYCLOZE(
+        _by_rows(
+            multiple_choice.XSTORYCLOZE, multiple_choice.xstorycloze,
+            corrected=True,
+        )
     ),
     "xwinograd": _XWINOGRAD(
         _by_rows(
@@ -132,7 +144,7 @@ def named(names: str) -> dict[str, Benchmark]:
   for name in filter(None, (part.strip() for part in names.split(","))):
     matching = {
         key: value for key, value in BENCHMARKS.items()
-        if name in (key, key.partition(":")[0])
+        if name in (key, key.partition(":")[0], _harness(key))
     }
     if not matching:
       raise UsageError(
@@ -145,3 +157,8 @@ def named(names: str) -> dict[str, Benchmark]:
         f"name a benchmark: {', '.join(BENCHMARKS)}, representation"
     )
   return found
+
+
+def _harness(key: str) -> str:
+  """The other name of a benchmark's version that has a corrected one beside."""
+  return f"{key}:harness" if f"{key}:corrected" in BENCHMARKS else key

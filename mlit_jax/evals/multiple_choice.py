@@ -1,11 +1,12 @@
 """XCOPA, XStoryCloze and XWinograd: which ending is the likeliest?
 
-Each but XStoryCloze has two versions. `harness` asks what lm-evaluation-harness
-asks, so that numbers compare with published ones. `corrected` mends what is
-known to be wrong there:
+Each has two versions. `harness` asks what lm-evaluation-harness asks, so that
+numbers compare with published ones. `corrected` mends what is known to be wrong
+there:
 
 - it takes the last character off every XCOPA premise, full stop or not;
-- it puts a space before continuations in scripts that write none;
+- it puts a space before continuations, and between the sentences of
+  XStoryCloze, in scripts that write none;
 - `İ` in lower case is two code points, and Turkish has its own rule;
 - it puts a space before what follows an XWinograd option, also an apostrophe or
   a full stop.
@@ -78,12 +79,16 @@ def xcopa(rows: Iterable[Row], lang: str, corrected: bool) -> Iterator[Choice]:
       )
 
 
-def xstorycloze(rows: Iterable[Row], lang: str) -> Iterator[Choice]:
+def xstorycloze(
+    rows: Iterable[Row], lang: str, corrected: bool
+) -> Iterator[Choice]:
   """XStoryCloze: how does a story of four sentences end?"""
+  # Burmese has none between words, but one behind a sentence.
+  gap = "" if corrected and lang in _NO_SPACES else " "
   for row in rows:
     with Strict().catch(row):
       data = {_column(name): value for name, value in row.data.items()}
-      context = " ".join(
+      context = gap.join(
           fields.text(data, f"inputsentence{n}") for n in (1, 2, 3, 4)
       )
       endings = [
@@ -91,7 +96,7 @@ def xstorycloze(rows: Iterable[Row], lang: str) -> Iterator[Choice]:
       ]
       yield Choice(
           f"xstorycloze/{row.index}",
-          tuple((context, f" {ending}") for ending in endings),
+          tuple((context, f"{gap}{ending}") for ending in endings),
           _index(data, "answerrightending", 1), f"{row.index}",
       )
 

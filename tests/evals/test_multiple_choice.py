@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from mlit_jax import languages
+from mlit_jax.errors import UsageError
 from mlit_jax.evals import benchmarks, multiple_choice
 from mlit_jax.evals.items import BenchmarkError
 
@@ -146,6 +147,15 @@ def test_the_corrected_versions_mend_what_is_known(tmp_path):
       ("Kapı açıldı bu yüzden", " insanlar geldi."),
       ("Kapı açıldı bu yüzden", " ırmak taştı!"),
   )
+  story = [STORIES[0] | {"sentence_quiz1": "很疼。"}]
+  for lang in ("my", "zh"):
+    _write(tmp_path / f"xstorycloze/eval.{lang}.jsonl", story)
+  context = "Anna got up. She ran. It was 0. She fell."
+  ((zh, _),), ((my, _),) = (
+      _ours("xstorycloze:corrected", tmp_path, lang)[0] for lang in ("zh", "my")
+  )
+  assert zh == (context.replace(". ", "."), "很疼。")
+  assert my == (context, " 很疼。")
   _write(tmp_path / "xwinograd" / "zh.jsonl", SENTENCES)
   assert _ours("xwinograd:corrected", tmp_path, "zh")[0] == [
       (
@@ -234,3 +244,13 @@ def test_the_hubs_rows_are_read_too(tmp_path, monkeypatch):
 
 def test_connectors_are_there_for_every_language():
   assert tuple(multiple_choice.CONNECTORS) == languages.SETS["xcopa"]
+
+
+def test_versions_are_asked_for_by_name():
+  for name in ("xcopa", "xstorycloze", "xwinograd"):
+    assert list(benchmarks.named(name)) == [name, f"{name}:corrected"]
+    assert list(benchmarks.named(f"{name}:harness")) == [name]
+    (one,) = benchmarks.named(f"{name}:corrected")
+    assert one == f"{name}:corrected"
+  with pytest.raises(UsageError, match="no benchmark 'xquad:harness'"):
+    benchmarks.named("xquad:harness")
