@@ -145,7 +145,8 @@ class MlitLM(LM):
   def loglikelihood_rolling(
       self, requests, disable_tqdm: bool = False
   ) -> list[float]:
-    return self._model.rolling([request.args[0] for request in requests])
+    texts = [request.args[0] for request in requests]
+    return [score.logprob for score in self._model.rolling(texts)]
 
   def generate_until(self, requests, disable_tqdm: bool = False) -> list[str]:
     tokenizer = self._model.tokenizer

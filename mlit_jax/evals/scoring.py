@@ -99,8 +99,11 @@ class LanguageModel:
       found[int(score.id)] = score
     return found
 
-  def rolling(self, texts: Iterable[str]) -> list[float]:
-    """Log-probability of each text as a whole, whatever its length.
+  def rolling(self, texts: Iterable[str]) -> list[lm.Score]:
+    """Scores each text as a whole, whatever its length.
+
+    As in lm-evaluation-harness a begin token is of the text's tokens, and is
+    predicted from the same token; a text without tokens has 0 of them.
 
     Raises:
       PairError: the model is an encoder-decoder, which has none.
@@ -118,10 +121,16 @@ class LanguageModel:
             self.tokenizer, text, self.max_length
         )
     ]
-    totals = [0.0] * len(texts)
+    totals = [lm.Score(f"{i}", 0.0, 0, True) for i in range(len(texts))]
     # The same id comes once per window.
     for score in self._scorer.score(self.params, asked):
-      totals[int(score.id)] += score.logprob
+      place = int(score.id)
+      before = totals[place]
+      totals[place] = lm.Score(
+          score.id, before.logprob + score.logprob,
+          before.num_tokens + score.num_tokens,
+          before.is_greedy and score.is_greedy,
+      )
     return totals
 
   def prompt(self, text: str) -> list[int]:

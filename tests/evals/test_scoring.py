@@ -14,20 +14,13 @@ from mlit_jax.evals import lm, pairs, scoring
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-huggingface = pytest.importorskip("lm_eval.models.huggingface")
+pytest.importorskip("lm_eval")
 instance = pytest.importorskip("lm_eval.api.instance")
 pytestmark = pytest.mark.torch
 
-import small_tokenizers  # noqa: E402
+import random_models  # noqa: E402
 
-LINES = [
-    "The item was packaged in bubble wrap because it was fragile.",
-    "El hombre abrió el grifo, así que el agua fluyó.",
-    "Mwanamume alifungua bomba kwa hivyo maji yalitiririka.",
-    "顾客打开水龙头, 所以水流出来了。", "กระเป๋าเดินทางของผู้หญิงล้น",
-    "Девушка нашла в хлопьях насекомое, поэтому она потеряла аппетит.",
-    "Tüdruk leidis oma hommikusöögihelvestest putuka, seetõttu",
-] * 3
+LINES = random_models.LINES
 # (context, continuation): shared contexts, spaces at the border, none at all,
 # one that no space divides, an empty context, one too long for the model.
 REQUESTS = [
@@ -37,48 +30,13 @@ REQUESTS = [
     ("", "The item"), ("", "кот"), ("  ", "x"),
     ("The man opened the tap so the water flowed. " * 6, "yes"),
 ]
-SHAPES = {
-    "llama": ("LlamaConfig", {
-        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2,
-        "max_position_embeddings": 64,
-    }),
-    "neox": ("GPTNeoXConfig", {
-        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "max_position_embeddings": 64,
-    }),
-    "bloom": ("BloomConfig", {
-        "hidden_size": 32, "n_layer": 2, "n_head": 4, "seq_length": 64,
-    }),
-}
 
 
-@pytest.fixture(scope="module", params=SHAPES)
+@pytest.fixture(scope="module", params=random_models.SHAPES)
 def directory(request, tmp_path_factory):
   """A random model of a family with a tokenizer of its kind."""
-  name, fields = SHAPES[request.param]
   place = tmp_path_factory.mktemp(request.param) / "model"
-  kind = "llama" if request.param == "llama" else request.param
-  small_tokenizers.write(kind, place, LINES)
-  tokenizer = transformers.AutoTokenizer.from_pretrained(place)
-  torch.manual_seed(0)
-  config = getattr(transformers, name)(
-      vocab_size=len(tokenizer), bos_token_id=tokenizer.bos_token_id,
-      eos_token_id=tokenizer.eos_token_id, **fields,
-  )
-  model = transformers.AutoModelForCausalLM.from_config(config)
-  with torch.no_grad():
-    for weight in model.parameters():
-      weight.add_(0.2 * torch.randn_like(weight))
-  model.save_pretrained(place)
-  return place
-
-
-def _harness(directory, max_length=None):
-  return huggingface.HFLM(
-      pretrained=str(directory), device="cpu", dtype="float32", batch_size=4,
-      max_length=max_length,
-  )
+  return random_models.write(request.param, place)
 
 
 @pytest.mark.long
@@ -94,7 +52,7 @@ def test_equals_the_harness(directory):
   assert not any(c.strip() and " " in c[-1:] + after[:1] for c, after in lost)
   assert len(lost) < 6
   found = [row for row in found if row[0] not in lost]
-  theirs = _harness(directory, model.max_length).loglikelihood(
+  theirs = random_models.harness(directory, model.max_length).loglikelihood(
       [
           instance.Instance("loglikelihood", {}, pair, i)
           for i, (pair, _) in enumerate(found)
@@ -102,7 +60,7 @@ def test_equals_the_harness(directory):
       disable_tqdm=True,
   )
   for (pair, score), (logprob, greedy) in zip(found, theirs, strict=True):
-    assert score.logprob == pytest.approx(logprob, rel=1e-4), pair
+    assert score.logprob == pytest.approx(logprob, abs=1e-4), pair
     assert score.is_greedy == greedy, pair
   # The likeliest token as the continuation is greedy, for both.
   assert not all(greedy for _, greedy in theirs)
@@ -127,19 +85,6 @@ def test_a_greedy_continuation_is_known(directory):
     assert score.logprob == pytest.approx(want, rel=1e-4)
   assert found[likeliest].is_greedy
   assert not found[unlikely].is_greedy
-
-
-def test_rolling_equals_the_harness(directory):
-  model = scoring.LanguageModel(directory, batch_size=4)
-  texts = [LINES[0], LINES[1] * 9, LINES[3]]  # the second is many windows
-  theirs = _harness(directory, model.max_length).loglikelihood_rolling(
-      [
-          instance.Instance("loglikelihood_rolling", {}, (text,), i)
-          for i, text in enumerate(texts)
-      ],
-      disable_tqdm=True,
-  )
-  assert model.rolling(texts) == pytest.approx(theirs, rel=1e-4)
 
 
 def test_sharing_a_context_and_order_change_nothing(directory, monkeypatch):
@@ -275,12 +220,12 @@ def test_the_harness_runs_its_tasks_on_our_model_as_on_its_own(
     return found["results"]["ours"]["acc,none"], picked
 
   ours = harness.MlitLM(pretrained=str(directory), batch_size=4)
-  theirs = _harness(directory, ours.max_length)
+  theirs = random_models.harness(directory, ours.max_length)
   (mine, my_sums), (other, other_sums) = map(accuracy, (ours, theirs))
   assert mine == other
   assert len({tuple(s) for s in other_sums}) > 10
   for a, b in zip(my_sums, other_sums, strict=True):
-    assert a == pytest.approx(b, rel=1e-4)
+    assert a == pytest.approx(b, abs=1e-4)
 
 
 @pytest.mark.long
@@ -288,7 +233,7 @@ def test_the_harness_generates_with_our_model(directory):
   from mlit_jax.evals import harness
 
   ours = harness.MlitLM(pretrained=str(directory), batch_size=4)
-  theirs = _harness(directory, ours.max_length)
+  theirs = random_models.harness(directory, ours.max_length)
   asked = [
       instance.Instance(
           "generate_until", {},
@@ -354,7 +299,8 @@ def test_a_checkpoints_own_end_tokens_end_the_harness_answers(
     (place / name).write_text(json.dumps(fields))
   asked = _asked(LINES[0], do_sample=False, until=["zz"])
   (found,) = _ours(place).generate_until(asked)
-  (theirs,) = _harness(place).generate_until(asked, disable_tqdm=True)
+  other = random_models.harness(place)
+  (theirs,) = other.generate_until(asked, disable_tqdm=True)
   # Theirs shows an end token that is not special.
   at = whole.tokens.index(whole.tokens[4])
   ends = [model.tokenizer.decode(whole.tokens[:n]) for n in (at, at + 1)]
