@@ -136,19 +136,23 @@ def run(args) -> int:
       "length_penalty": args.length_penalty,
   }
 
+  progress = _Progress()
+
   def make():
-    return answering.Answerer(
+    answerer = answering.Answerer(
         model, args.template, args.batch_size, adapters=adapters,
         mesh_shape=tuple(mesh), dtype=args.dtype,
         cache_dtype=args.cache_dtype, num_beams=args.beams,
         length_penalty=args.length_penalty,
     )
+    progress.begin()
+    return answerer
 
   questions = _different(
       q for row in rows for q in _questions(row, name, adapters)
   )
   summary = answer_file.run(
-      output, questions, make, options, identity, _Progress().show
+      output, questions, make, options, identity, progress.show
   )
   failed = summary["failed"]
   print(
@@ -261,11 +265,13 @@ def _different(questions) -> list:
 class _Progress:
   """A moving line on a terminal; elsewhere a line every half minute."""
 
-  def __init__(self):
+  def begin(self) -> None:
+    """The model is loaded: from here on time counts."""
     self._began = self._last = time.monotonic()
     self._before: int | None = None
 
   def show(self, done: int, total: int, tokens: int) -> None:
+    """As of answer_file.run."""
     moving, now = sys.stderr.isatty(), time.monotonic()
     if self._before is None:
       self._before = done - 1  # answered by an earlier run

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import small_tokenizers
 
 from mlit_jax import main, records
+from mlit_jax.commands import decode as decode_command
 from mlit_jax.data import tokenizers
 from mlit_jax.models import lora
 from mlit_jax.models.config import DecoderConfig
@@ -340,6 +342,49 @@ def test_adapters_answer_together_as_alone(model, adapters, prompts, tmp_path):
     alone = [row["response"] for row in read(tmp_path / f"{i}.jsonl")]
     assert [r["response"] for r in rows if r["model"] == f"a{i}"] == alone
     assert not texts & set(alone)
+
+
+class Clock:
+  """Half a second passes with every look at it."""
+
+  now = 0.0
+
+  def monotonic(self):
+    self.now += 0.5
+    return self.now
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_of_this_run_alone(terminal, monkeypatch, capsys):
+  """Not of loading, nor of what an earlier run answered."""
+  clock = Clock()
+  monkeypatch.setattr(decode_command, "time", clock)
+  monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+  progress = decode_command._Progress()
+  clock.now = 1000.0  # loading took so long
+  progress.begin()  # at 1000.5
+  for at, done, tokens in ((10, 101, 400), (40, 104, 1600), (100, 110, 4000)):
+    clock.now = 1000.0 + at
+    progress.show(done, 110, tokens)
+  said = capsys.readouterr().err
+  lines = [
+      "101/110 answers, 40 tokens/s, 1:30 left",
+      "104/110 answers, 40 tokens/s, 1:00 left",
+      "110/110 answers, 40 tokens/s, 0:00 left",
+  ]
+  if terminal:
+    assert said == "".join(f"\r{x:<60}".rstrip() for x in lines) + "\n"
+  else:  # the first was too early
+    assert said == "".join(f"{x}\n" for x in lines[1:])
+
+
+def test_the_last_line_of_progress_is_always_there(
+    model, prompts, tmp_path, capsys
+):
+  out = tmp_path / "out.jsonl"
+  assert decode(model, prompts, out) == 0
+  lines = capsys.readouterr().err.splitlines()
+  assert re.fullmatch(r"5/5 answers, \d+ tokens/s, 0:00 left", lines[-1])
 
 
 def test_shares_are_disjoint_and_whole(model, prompts, tmp_path):
