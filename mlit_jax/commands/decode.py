@@ -183,13 +183,11 @@ def _check(args) -> None:
     raise UsageError("--stop must not be empty")
   if args.beams < 1 or not abs(args.length_penalty) < float("inf"):
     raise UsageError("--beams must be at least 1, --length_penalty a number")
-  if args.beams > 1 and args.cache_dtype:
-    raise UsageError("--beams has no --cache_dtype of its own")
   sampled = args.temperature or args.repetition_penalty != 1
-  if args.beams > 1 and (sampled or args.stop or args.logprobs):
+  if args.beams > 1 and (sampled or args.stop):
     raise UsageError(
-        "--beams goes with neither --temperature, --repetition_penalty, --stop"
-        " nor --logprobs"
+        "--beams goes with neither --temperature, --repetition_penalty nor"
+        " --stop"
     )
 
 

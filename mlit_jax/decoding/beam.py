@@ -32,9 +32,10 @@ class _Search(NamedTuple):
   Attributes:
     index: tokens written so far.
     cache, position, logits: the model's, a row per beam.
-    scores, tokens: of beams that go on: sums of log-probabilities.
-    ended_scores, ended_tokens, ended_lengths: of the best that have ended; a
-      score is divided by length ** length_penalty.
+    scores, tokens, logprobs: of beams that go on; a score is the sum of its
+      tokens' log-probabilities.
+    ended_scores, ended_tokens, ended_logprobs, ended_lengths: of the best that
+      have ended; a score is divided by length ** length_penalty.
     ended: which of these there are.
     is_open: whether a prompt's search goes on.
   """
@@ -45,8 +46,10 @@ class _Search(NamedTuple):
   logits: Float[Array, "G*N V"]
   scores: Float[Array, "G N"]
   tokens: Int[Array, "G N W"]
+  logprobs: Float[Array, "G N W"]
   ended_scores: Float[Array, "G N"]
   ended_tokens: Int[Array, "G N W"]
+  ended_logprobs: Float[Array, "G N W"]
   ended_lengths: Int[Array, "G N"]
   ended: Bool[Array, "G N"]
   is_open: Bool[Array, "G"]
@@ -65,6 +68,7 @@ class BeamSearch:
       length_penalty: float = 1.0,
       num_slots: int = 64,
       dtype: jax.typing.DTypeLike = jnp.float32,
+      cache_dtype: jax.typing.DTypeLike | None = None,
   ):
     """Compiles nothing yet.
 
@@ -76,13 +80,14 @@ class BeamSearch:
       length_penalty: scores are divided by length to this power; above 0
         favours long answers.
       num_slots: beams that go on together, of as many prompts as have room.
-      dtype: of activations and of the cache.
+      dtype: of activations.
+      cache_dtype: of the cache, as of Engine.
     """
     self._config, self._mesh, self._num_beams = model, mesh, num_beams
     self._end_ids, self._penalty = frozenset(end_ids), length_penalty
     ways = partitioning.batch_ways(mesh)
     self._rows = max(num_slots // num_beams // ways, 1) * ways
-    self._reader = reading.of(model, dtype)
+    self._reader = reading.of(model, dtype, cache_dtype)
     self._weights = Weights(self._reader, mesh)
     self._run = jax.jit(self._search, static_argnames="room")
 
@@ -131,8 +136,8 @@ class BeamSearch:
       return f"unknown adapter {request.adapter!r}"
     if request.temperature or request.repetition_penalty != 1:
       return "beam search takes no temperature and no repetition penalty"
-    if request.stop or request.logprobs:
-      return "beam search takes no stop strings and gives no log-probabilities"
+    if request.stop:
+      return "beam search takes no stop strings"
     return fault(request, self._config.vocab_size, self.max_length)
 
   def _batches(self, params, adapters, numbers, requests) -> Iterator[Result]:
@@ -166,18 +171,23 @@ class BeamSearch:
         for row, request in enumerate(batch):
           yield self._result(request, *(x[row] for x in found))
 
-  def _result(self, request, tokens, length, score) -> Result:
+  def _result(self, request, tokens, logprobs, length, score) -> Result:
     written = tokens[:length].tolist()
     ended = written[-1] in self._end_ids
     return Result(
         request.id, tuple(written[:-1] if ended else written),
-        "stop" if ended else "length", ended, score=float(score),
+        "stop" if ended else "length", ended,
+        logprobs=tuple(logprobs[:length].tolist()) if request.logprobs else (),
+        score=float(score),
     )
 
   def _search(
       self, params, adapters, tokens, lengths, limits, ids, *, room: int
-  ) -> tuple[Int[Array, "G W"], Int[Array, "G"], Float[Array, "G"]]:
-    """Each prompt's best answer, its length and its score."""
+  ) -> tuple[
+      Int[Array, "G W"], Float[Array, "G W"], Int[Array, "G"],
+      Float[Array, "G"],
+  ]:
+    """Each prompt's best answer, its log-probabilities, length and score."""
     rows, beams = len(tokens), self._num_beams
     axis = self._reader.batch_axis
     repeat = functools.partial(jnp.repeat, repeats=beams)
@@ -189,11 +199,12 @@ class BeamSearch:
     )
     none = jnp.full((rows, beams), _LOW)
     nothing = jnp.zeros((rows, beams, room), jnp.int32)
+    unlikely = jnp.zeros(nothing.shape, jnp.float32)
     start = _Search(
         jnp.int32(0), jax.tree.map(lambda x: repeat(x, axis=axis), cache),
         repeat(position), repeat(logits, axis=0),
         none.at[:, 0].set(0.0),  # at first all beams are one
-        nothing, none, nothing, nothing[..., 0], none == 0,
+        nothing, unlikely, none, nothing, unlikely, nothing[..., 0], none == 0,
         jnp.ones(rows, bool),
     )
     own = slots.variables(params, adapters, repeat(ids))
@@ -202,8 +213,8 @@ class BeamSearch:
         functools.partial(self._step, own, limits), start,
     )
     return (
-        found.ended_tokens[:, 0], found.ended_lengths[:, 0],
-        found.ended_scores[:, 0],
+        found.ended_tokens[:, 0], found.ended_logprobs[:, 0],
+        found.ended_lengths[:, 0], found.ended_scores[:, 0],
     )
 
   def _step(self, variables, limits, s: _Search) -> _Search:
@@ -213,11 +224,19 @@ class BeamSearch:
     logprobs = jax.nn.log_softmax(s.logits, axis=-1).reshape(rows, beams, vocab)
     sums = (s.scores[..., None] + logprobs).reshape(rows, -1)
     # So many that beams are left, even if all ends are among the best.
-    kept = max(2, 1 + len(self._end_ids)) * beams
-    best, place = jax.lax.top_k(sums, min(kept, sums.shape[-1]))
+    many = max(2, 1 + len(self._end_ids)) * beams
+    best, place = jax.lax.top_k(sums, min(many, sums.shape[-1]))
     parent, token = place // vocab, place % vocab
-    tokens = jnp.take_along_axis(s.tokens, parent[..., None], axis=1)
-    tokens = tokens.at[:, :, s.index].set(token)
+
+    def longer(old, new):
+      old = jnp.take_along_axis(old, parent[..., None], axis=1)
+      return old.at[:, :, s.index].set(new)
+
+    tokens = longer(s.tokens, token)
+    written = longer(
+        s.logprobs,
+        jnp.take_along_axis(logprobs.reshape(rows, -1), place, axis=1),
+    )
     ends = jnp.asarray(sorted(self._end_ids), jnp.int32)
     length = s.index + 1
     over = jnp.any(token[..., None] == ends, axis=-1)
@@ -238,10 +257,11 @@ class BeamSearch:
 
     ended = chosen(s.ended, counts)
     scores, order = jax.lax.top_k(jnp.where(over, best + _LOW, best), beams)
-    parent, token = (
+    kept = order[..., None]
+    goes_on, token = (
         jnp.take_along_axis(x, order, axis=1) for x in (parent, token)
     )
-    row = (parent + beams * jnp.arange(rows)[:, None]).reshape(-1)
+    row = (goes_on + beams * jnp.arange(rows)[:, None]).reshape(-1)
     cache = jax.tree.map(
         lambda x: jnp.take(x, row, axis=self._reader.batch_axis), s.cache
     )
@@ -253,8 +273,9 @@ class BeamSearch:
     hope = jnp.any(scores[:, :1] / divisor > worst, axis=1)
     return _Search(
         length, cache, s.position + 1, logits, scores,
-        jnp.take_along_axis(tokens, order[..., None], axis=1), merged,
-        chosen(s.ended_tokens, tokens),
+        jnp.take_along_axis(tokens, kept, axis=1),
+        jnp.take_along_axis(written, kept, axis=1), merged,
+        chosen(s.ended_tokens, tokens), chosen(s.ended_logprobs, written),
         chosen(s.ended_lengths, jnp.full(best.shape, length)), ended,
         s.is_open & hope & (length < limits),
     )

@@ -116,8 +116,6 @@ class EncoderDecoder:
       dtype: jax.typing.DTypeLike,
       cache_dtype: jax.typing.DTypeLike,
   ):
-    if jnp.dtype(cache_dtype) == jnp.int8:
-      raise ValueError("a cache in int8 is for decoders alone")
     self.config, self._dtype = config, cache_dtype
     model = encoder_decoder.EncoderDecoder(config, dtype)
     self._start = functools.partial(model.apply, method="start")
@@ -149,7 +147,8 @@ class EncoderDecoder:
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     seen = (positions < lengths[:, None]).astype(jnp.int32)
     cache = self._start(
-        variables, tokens, positions, seen, 2 * cached_attention.BLOCK
+        variables, tokens, positions, seen, 2 * cached_attention.BLOCK,
+        self._dtype,
     )
     cache = cache._replace(encoder_lengths=cache.encoder_lengths[None])
     first = jnp.zeros_like(lengths)

@@ -140,6 +140,7 @@ class EncoderDecoder(nn.Module):
       input_positions: Int[Array, "B S"],
       input_segments: Int[Array, "B S"],
       length: int,
+      dtype: jax.typing.DTypeLike | None = None,
   ) -> Cache:
     """Reads inputs and makes the cache for outputs of up to `length` tokens.
 
@@ -148,14 +149,17 @@ class EncoderDecoder(nn.Module):
       input_positions: position in the row's own input, from 0.
       input_segments: 1, or 0 for padding, which is at the end.
       length: C; the start token counts.
+      dtype: of the cache; None: that of activations.
     """
     c = self.config
+    dtype = self.dtype if dtype is None else dtype
     row = Row(input_positions, input_segments)
     cross = self.decoder.cross_cache(self._encode(inputs, row))
     shape = (
         c.num_decoder_layers, len(inputs), c.num_heads, length, c.head_dim
     )
-    own = kv_cache.empty(shape, self.dtype)
+    own = kv_cache.empty(shape, dtype)
+    cross = kv_cache.stored(cross, dtype)
     return Cache(own, cross, jnp.sum(input_segments, axis=1))
 
   def step(

@@ -55,14 +55,19 @@ def write(
   place = (jnp.arange(len(positions))[:, None], slice(None), positions)
   if layer is not None:
     place = (layer, *place)
-  new = KVCache(key, value)
-  if cache.key_scales is not None:
-    (key, key_scales), (value, value_scales) = map(_quantized, (key, value))
-    new = KVCache(key, value, key_scales, value_scales)
   return jax.tree.map(
-      lambda old, new: old.at[place].set(new.astype(old.dtype), mode="drop"),
-      cache, new,
+      lambda old, new: old.at[place].set(new, mode="drop"),
+      cache, stored(KVCache(key, value), cache.keys.dtype),
   )
+
+
+def stored(cache: KVCache, dtype: jax.typing.DTypeLike) -> KVCache:
+  """The same keys and values as a cache of another type holds them."""
+  kept = cache.keys, cache.values
+  if jnp.dtype(dtype) == jnp.int8:
+    kept, scales = zip(*map(_quantized, kept), strict=True)
+    return KVCache(*(x.astype(dtype) for x in kept), *scales)
+  return KVCache(*(x.astype(dtype) for x in kept))
 
 
 def _quantized(x):

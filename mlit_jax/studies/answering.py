@@ -111,7 +111,7 @@ class Answerer:
       adapters: PEFT directories by the names that questions give.
       mesh_shape: as of partitioning.make_mesh.
       dtype: of weights and activations.
-      cache_dtype: of the cache; None: the same. Not of beam search.
+      cache_dtype: of the cache; None: the same.
       num_beams: of beam search; 1: there is none.
       length_penalty: as of decoding.beam.BeamSearch.
       keep_params: whether `params` are of use for others; answers then need a
@@ -124,12 +124,8 @@ class Answerer:
     self.config, params = huggingface.load(
         directory, session.mesh(mesh_shape), dtype
     )
-    if isinstance(self.config, EncoderDecoderConfig) and (
-        adapters or cache_dtype == "int8"
-    ):
-      raise UsageError(
-          f"{directory}: adapters and caches in int8 are for decoders alone"
-      )
+    if isinstance(self.config, EncoderDecoderConfig) and adapters:
+      raise UsageError(f"{directory}: adapters are for decoders alone")
     self.adapters = {
         name: peft.load_adapter(place, self.config)
         for name, place in (adapters or {}).items()

@@ -61,6 +61,7 @@ def engine(
     return BeamSearch(
         model, where, end_ids=end_ids, num_beams=num_beams,
         length_penalty=length_penalty, num_slots=num_slots, dtype=dtype,
+        cache_dtype=cache_dtype,
     )
   ways = partitioning.batch_ways(where)
   return Engine(

@@ -420,7 +420,7 @@ def test_stop_strings_and_logprobs(model, prompts, tmp_path):
         (["--mesh", "1,1"], "'1,1': write it as --mesh DATA,FSDP,TENSOR"),
         (["--adapter", "a"], "--adapter 'a': write it as NAME=DIR"),
         (["--adapter", "a=/none"], "a=/none: there is no such directory"),
-        (["--beams", "2", "--logprobs"], "--beams goes with neither"),
+        (["--beams", "2", "--stop", "a"], "--beams goes with neither"),
         (["--beams", "0"], "--beams must be at least 1"),
         (["--stop", ""], "--stop must not be empty"),
         (["--temperature", "nan"], "--temperature must be a number from 0 up"),

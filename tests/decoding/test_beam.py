@@ -83,7 +83,8 @@ def test_scores_and_answers_equal_transformers(pair, beams, penalty):
       length_penalty=penalty, num_slots=3 * beams,
   )
   requests = [
-      Request(str(i), tuple(p), NEW - (i == 1)) for i, p in enumerate(prompts)
+      Request(str(i), tuple(p), NEW - (i == 1), logprobs=i < 2)
+      for i, p in enumerate(prompts)
   ]
   found = {r.id: r for r in search.generate(params, requests)}
   reasons = set()
@@ -94,6 +95,13 @@ def test_scores_and_answers_equal_transformers(pair, beams, penalty):
     result = found[request.id]
     assert result.score == pytest.approx(score, rel=2e-5)
     check(result, tokens)
+    if request.logprobs:
+      assert len(result.logprobs) == result.num_tokens
+      total = score * result.num_tokens**penalty
+      assert sum(result.logprobs) == pytest.approx(total, rel=2e-5)
+      assert max(result.logprobs) <= 0
+    else:
+      assert result.logprobs == ()
     reasons.add(result.finish_reason)
   if penalty < 0:
     assert "stop" in reasons
@@ -134,7 +142,6 @@ def test_what_a_beam_search_cannot_do_fails_alone(pair):
   said = {r.id: r.failure for r in search.generate(params, requests)}
   assert said == {
       "warm": "beam search takes no temperature and no repetition penalty",
-      "stop": "beam search takes no stop strings and gives no"
-              " log-probabilities",
+      "stop": "beam search takes no stop strings",
       "empty": "the prompt is empty; give at least one token",
   }
