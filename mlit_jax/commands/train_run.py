@@ -1,6 +1,7 @@
 """Does a training run: base and data in, model directory out."""
 
 import contextlib
+import dataclasses
 import math
 import os
 import pathlib
@@ -19,6 +20,7 @@ from mlit_jax.models.interchange import (
     exchange,
     huggingface,
     peft,
+    storage,
     tokenizer_json,
 )
 from mlit_jax.models.interchange.family import ModelConfig
@@ -80,12 +82,16 @@ def run(
   with contextlib.ExitStack() as stack:
     if first:
       flat = config_fields.flatten(config)
-      stack.enter_context(Workdir(workdir, flat, hashes, _MAY_CHANGE))
+      opened = stack.enter_context(
+          Workdir(workdir, flat, hashes, _MAY_CHANGE, _base_hash(config))
+      )
     if _was_done(workdir):
       if first:
         print(f"was done before: {_said(workdir)}")
       return
     mesh, why = setup.mesh(config, shape)
+    if first:
+      opened.note(model=dataclasses.asdict(shape), mesh=dict(mesh.shape))
     step = Step(shape, setup.step_config(config), mesh)
     data = train_data.load(
         config, isinstance(shape, EncoderDecoderConfig),
@@ -168,6 +174,13 @@ def _tokenizer(config: Run, shape: ModelConfig) -> pathlib.Path:
             " the data with --tokenizer of the base"
         )
   return first
+
+
+def _base_hash(config: Run) -> dict[str, str]:
+  """Directory -> hash of the weights to start from; {} of random ones."""
+  if config.base == RANDOM:
+    return {}
+  return {config.base: storage.fingerprint(config.base)}
 
 
 def _base(config: Run, step: Step) -> dict:

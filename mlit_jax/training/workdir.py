@@ -1,6 +1,6 @@
 """A run's directory: which run it belongs to, and from what it was made.
 
-  run.json         the config, flat; the data's hashes
+  run.json         the config, flat; hashes of data and base; model and mesh
   versions.json    of every start: when, versions, git's state
   checkpoints/     to go on from
   metrics.jsonl    a line a step
@@ -38,6 +38,7 @@ class Workdir(locked_directory.LockedDirectory):
       config: Mapping[str, Any],
       data: Mapping[str, str],
       may_change: Sequence[str] = (),
+      base: Mapping[str, str] | None = None,
   ):
     """Opens or makes the directory.
 
@@ -46,12 +47,15 @@ class Workdir(locked_directory.LockedDirectory):
       config: of the run, flat, as JSON values; it must hold no secrets.
       data: directory -> hash of what is learnt from.
       may_change: sections of the config in which a run that goes on may differ.
+      base: directory -> hash of the model to start from, if there is one.
 
     Raises:
       UsageError: the directory cannot be written, is in use, holds something
         else, or another run. Nothing is changed then.
     """
-    self._run = json.loads(json.dumps({"config": config, "data": data}))
+    self._run = json.loads(
+        json.dumps({"config": config, "data": data, "base": base or {}})
+    )
     super().__init__(path, lambda: self._check_ours(may_change))
     records.write_json(self.path / RUN, self._run)
     self._add_versions()
@@ -59,12 +63,19 @@ class Workdir(locked_directory.LockedDirectory):
   def __truediv__(self, name: str) -> pathlib.Path:
     return self.path / name
 
+  def note(self, **facts: Any) -> None:
+    """Adds to run.json what is known once the run is set up: JSON values."""
+    self._run |= facts
+    records.write_json(self.path / RUN, self._run)
+
   def _check_ours(self, may_change: Sequence[str]) -> None:
     held = locked_directory.read_marker(
         self.path / RUN, "a run's", ("config", "data")
     )
     if held is None:
       return
+    # What was noted stands until it is noted anew.
+    self._run = {**held, **self._run}
     if not (self.path / METRICS).exists():
       return  # No step was made: what stopped it may be what has changed.
     changes = locked_directory.differences(held["config"], self._run["config"])
@@ -73,8 +84,9 @@ class Workdir(locked_directory.LockedDirectory):
         if key.partition(".")[0] not in may_change
     ]
     changed += [
-        f"the data in {name}" for name, hashed in self._run["data"].items()
-        if held["data"].get(name, hashed) != hashed
+        f"the {kind} in {name}" for kind in ("data", "base")
+        for name, hashed in self._run[kind].items()
+        if held.get(kind, {}).get(name, hashed) != hashed
     ]
     if changed:
       raise UsageError(

@@ -1,6 +1,7 @@
 """`mlit train`: runs, resumes, exports; wrong use."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -78,6 +79,8 @@ def test_a_run_leaves_a_model_and_its_story(base, data, capsys):
   assert result["validation"] == pytest.approx(measured[1]["validation"])
   run = json.loads((base / "run.json").read_text())
   assert run["config"]["train.num_steps"] == 6
+  assert run["base"] == {} and run["model"]["num_layers"] == 1
+  assert run["mesh"]["data"] == 1
   assert set(run["data"]) == {
       str(data / "both"), str(data / "both" / "validation")
   }
@@ -167,6 +170,12 @@ def test_transformers_and_peft_load_what_comes_out(base, data, tmp_path):
   transformers = pytest.importorskip("transformers")
   peft = pytest.importorskip("peft")
   _lora(base, data, tmp_path / "one", ["en"])
+  run = json.loads((tmp_path / "one" / "run.json").read_text())
+  (place, hashed), = run["base"].items()
+  assert place == str(base / "model") and re.fullmatch("[0-9a-f]{64}", hashed)
+  # The config says the same of the model that was trained as its base.
+  trained = json.loads((base / "run.json").read_text())
+  assert run["model"] == trained["model"] and run["mesh"] == trained["mesh"]
   model = transformers.AutoModelForCausalLM.from_pretrained(base / "model")
   ids = torch.tensor([[5, 6, 7]])
   with torch.no_grad():

@@ -21,7 +21,7 @@ def test_says_what_the_run_is_and_from_what_it_comes(tmp_path):
   with _open(tmp_path / "run"):
     pass
   run = json.loads((tmp_path / "run" / "run.json").read_text())
-  assert run == {"config": CONFIG, "data": {"d": "h1"}}
+  assert run == {"config": CONFIG, "data": {"d": "h1"}, "base": {}}
   starts = json.loads((tmp_path / "run" / "versions.json").read_text())
   assert len(starts) == 2
   import jax
@@ -75,6 +75,23 @@ def test_another_run_is_refused_with_the_keys(tmp_path):
     _open(tmp_path, CONFIG | many)
   run = json.loads((tmp_path / "run.json").read_text())
   assert run["config"]["train.epochs"] == 3
+
+
+def test_another_base_is_refused(tmp_path):
+  def opened(hashed, path="models/b"):
+    return workdir.Workdir(
+        tmp_path, CONFIG, {"d": "h1"}, ("logging",), {path: hashed}
+    )
+
+  with opened("h1") as first:
+    first.note(mesh={"data": 2})
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+  with pytest.raises(UsageError, match="holds another run: the base in models"):
+    opened("h2")
+  with opened("h1"):
+    # Until the run is set up again, what is known of it is kept.
+    run = json.loads((tmp_path / "run.json").read_text())
+  assert run["base"] == {"models/b": "h1"} and run["mesh"] == {"data": 2}
 
 
 def test_what_is_no_place_for_a_run(tmp_path):

@@ -298,3 +298,26 @@ def test_pages_that_were_read_do_not_stay(tmp_path):
   )
   grown, *heavy = done.stdout.split()
   assert int(grown) < 20 and not heavy
+
+
+def test_the_fingerprint_is_that_of_the_weights(tmp_path):
+  rng = np.random.default_rng(0)
+  weights = {"x": rng.standard_normal((3 << 20,), np.float32)}  # 12 MiB
+  one, two = tmp_path / "one", tmp_path / "two"
+  for directory in one, two:
+    directory.mkdir()
+    write(directory, **{SINGLE: weights})
+  (two / "tokenizer.json").write_text("{}")
+  found = storage.fingerprint(one)
+  assert found == storage.fingerprint(two)
+  # A model that was trained on has the same names and sizes.
+  write(two, **{SINGLE: {"x": weights["x"] * np.float32(1.001)}})
+  assert storage.fingerprint(two) != found
+  # Its last number, and its last shard.
+  weights["x"][-1] += 1
+  write(two, **{SINGLE: weights})
+  assert storage.fingerprint(two) != found
+  write(one, **{SINGLE: weights})
+  assert storage.fingerprint(one) == storage.fingerprint(two)
+  write(two, **{B: {"y": X}})
+  assert storage.fingerprint(one) != storage.fingerprint(two)
