@@ -188,13 +188,8 @@ def text(said: dict) -> list[str]:
       f" {_gib(memory['available'])} GiB a chip at the peak",
       f"              {parts}",
   ]
-  if said["collectives"] is None:
-    lines.append(
-        "  between chips not known: this jax cannot read this libtpu's program;"
-        " install the one that jax[tpu] names"
-    )
   for where in "collectives", "between_slices":
-    lines += collectives.lines(said[where] or {}, where == "between_slices")
+    lines += collectives.lines(said[where], where == "between_slices")
   t, mfu = said["seconds"], said["mfu"]
   links, network = (
       "not known" if t[name] is None else f"{t[name]:.3g}"

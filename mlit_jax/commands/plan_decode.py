@@ -1,5 +1,7 @@
 """The part of `mlit plan` that is about decoding with the run's model."""
 
+import math
+
 
 def plan(run, slices, num_slots: int) -> dict:
   """Compiles the engine's decoding program; memory and bounds, as JSON values.
@@ -20,6 +22,7 @@ def plan(run, slices, num_slots: int) -> dict:
 
   from mlit_jax import mesh_presets, partitioning
   from mlit_jax.decoding import ahead
+  from mlit_jax.decoding.slots import STEPS
   from mlit_jax.models.interchange.family import boxed_params
   from mlit_jax.training import collectives, setup
   from mlit_jax.training import plan as plan_lib
@@ -52,24 +55,39 @@ def plan(run, slices, num_slots: int) -> dict:
       raise
     return said | {"fits": False, "failure": str(e).splitlines()[0]}
   analysis = compiled.memory_analysis()
-  # The loop has up to sixteen steps of a token each.
-  program = plan_lib.program_text(compiled) or ""
-  found = collectives.read(program, slices.num_chips, slices.per_slice)
-  links = sum(c.sent for c in found) / _STEPS
-  if links:
-    links /= slices.link_bandwidth
-  chip = slices.chip
-  seconds = max((params + slots) / chip.memory_bandwidth, links)
+  chip, kinds = slices.chip, [None, None]
+  if (program := plan_lib.program_text(compiled)) is not None:
+    found = collectives.read(program, slices.num_chips, slices.per_slice)
+    # The loop has up to STEPS steps of a token each.
+    kinds = [
+        _of_each(collectives.by_kind(found, between), STEPS)
+        for between in (False, True)
+    ]
+  links, network = (
+      sum(c["sent"] for c in kind.values()) if kind else 0.0 for kind in kinds
+  )
+  seconds = max(
+      (params + slots) / chip.memory_bandwidth,
+      links / slices.link_bandwidth if links else 0.0,
+      network / (chip.network_bandwidth or math.inf),
+  )
   return said | {
       "fits": analysis.peak_memory_in_bytes <= chip.memory, "failure": "",
       "peak": analysis.peak_memory_in_bytes,
       "temporary": analysis.temp_size_in_bytes,
+      "collectives": kinds[0],
+      "between_slices": kinds[1],
       "seconds_per_token": seconds,
       "tokens_per_second": num_slots / seconds,
   }
 
 
-_STEPS = 16
+def _of_each(kinds: dict, steps: int) -> dict:
+  """Of one step, from what all of them do."""
+  return {
+      kind: {name: n / steps for name, n in found.items()}
+      for kind, found in kinds.items()
+  }
 
 
 def text(said: dict) -> list[str]:
@@ -84,11 +102,19 @@ def text(said: dict) -> list[str]:
   ]
   if said["failure"]:
     return [*lines, f"              DOES NOT FIT: {said['failure']}"]
+  from mlit_jax.training import collectives
+
   verdict = "fits" if said["fits"] else "DOES NOT FIT"
   return [
       *lines,
       f"              {verdict}: {said['peak'] / gib:.3g} of"
       f" {said['available'] / gib:.4g} GiB a chip at the peak",
+      *(
+          line for where in ("collectives", "between_slices")
+          for line in collectives.lines(
+              said[where], where == "between_slices", "a token"
+          )
+      ),
       f"              at most {said['tokens_per_second']:,.0f} tokens a second"
       " (weights and cache read once a token; chips' exchanges)",
   ]

@@ -155,11 +155,19 @@ def by_kind(
   return found
 
 
-def lines(kinds: Mapping, between_slices: bool = False) -> list[str]:
-  """What `by_kind` says of a step, a line for each kind."""
+def lines(
+    kinds: Mapping | None, between_slices: bool = False, often: str = "a step"
+) -> list[str]:
+  """What `by_kind` says, a line for each kind; None: the program is unread."""
+  if kinds is None:
+    return [] if between_slices else [
+        "  between chips not known: this jax cannot read this libtpu's program;"
+        " install the one that jax[tpu] names"
+    ]
   where = " to another slice" if between_slices else ""
   return [
-      f"  {kind:<20}{c['count']:,.0f} a step, {c['bytes'] / 1e9:,.3g} GB;"
+      f"  {kind:<20}{round(c['count'], 2):,g} {often},"
+      f" {c['bytes'] / 1e9:,.3g} GB;"
       f" a chip sends {c['sent'] / 1e9:,.3g} GB{where}"
       for kind, c in kinds.items()
   ]

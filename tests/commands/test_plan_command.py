@@ -1,5 +1,6 @@
 """`mlit plan` from the command line."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -7,6 +8,10 @@ import sys
 import pytest
 
 from mlit_jax import main
+from mlit_jax.commands import plan_decode
+from mlit_jax.models.config import DecoderConfig
+from mlit_jax.training import accelerators
+from mlit_jax.training.config import DataConfig, Run, TrainConfig
 
 
 def run(*arguments):
@@ -80,3 +85,36 @@ def test_a_plan_is_printed_and_written(tmp_path, capfd):
   assert "2 answers together, prompt and answer of 80 tokens" in said
   decode = plan["decode"]
   assert decode["fits"] and 0 < decode["params"] < decode["peak"]
+
+
+@pytest.mark.tpu_compile
+def test_what_chips_say_while_they_decode():
+  """One answer on two slices of four chips: every layer's maps are cut."""
+  pytest.importorskip("libtpu", reason="libtpu is not installed")
+  layers, width = 3, 128
+  model = DecoderConfig(
+      vocab_size=512, num_layers=layers, embed_dim=width, num_heads=4,
+      num_kv_heads=4, head_dim=32, mlp_dim=256,
+  )
+  decoded = Run(
+      name="small", model=model, data=DataConfig(row_length=64),
+      train=TrainConfig(learning_rate=1e-3, batch_size=4),
+  )
+  slices = accelerators.parse("2xv5e-4")
+  # Too large for a chip of a MiB, and fewer answers than chips.
+  small = dataclasses.replace(slices.chip, memory=1 << 20)
+  said = plan_decode.plan(
+      decoded, dataclasses.replace(slices, chip=small), num_slots=2
+  )
+  assert said["mesh"] == {"tensor": 4, "replica": 2}
+  summed = said["collectives"]["all-reduce"]
+  # A token of [1 width] in bfloat16 after attention and MLP of each layer; the
+  # embedding's and the choice of a token beside them.
+  assert 2 * layers < summed["count"] <= 2 * layers + 5
+  assert 2 * layers * width * 2 < summed["bytes"] < 4 * layers * width * 2
+  # What the slices tell each other does not grow with the model.
+  assert said["between_slices"]["all-reduce"]["sent"] <= 512
+  assert said["tokens_per_second"] <= 2 / (summed["sent"] / 100e9)
+  lines = "\n".join(plan_decode.text(said))
+  assert f"{summed['count']:g} a token" in lines
+  assert "GB to another slice" in lines
