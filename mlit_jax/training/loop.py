@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mlit_jax import partitioning
@@ -364,7 +366,35 @@ class _Run:
           f"step {progress.step} of {progress.num_steps} was bad, and there is"
           " no checkpoint to go back to; write checkpoints more often"
       )
-    self._take(found[1])
+    bad = np.array([ok is False for ok in progress.ok])
+    self._take(found[1] if bad.all() else self._of_bad(found[1], bad))
+
+  def _of_bad(self, saved: dict[str, Any], bad: np.ndarray) -> dict[str, Any]:
+    """What was saved of the bad adapters, and what the others have now."""
+
+    def at(axis):
+      def one(then, now):
+        return jnp.where(np.expand_dims(
+            bad, [i for i in range(now.ndim) if i != axis]
+        ), then, now)
+      return one
+
+    lie = jax.tree.map(lambda x: x.sharding, self._step.abstract_state())
+
+    # The adapters' axis comes second in them, and first in what is beside them.
+    @functools.partial(
+        jax.jit, out_shardings=(lie.params, lie.opt_state, lie.updates)
+    )
+    def choose(then, now):
+      return (
+          jax.tree.map(at(1), then[0], now[0]),
+          *jax.tree.map(at(0), then[1:], now[1:]),
+      )
+
+    names = "adapters", "opt_state", "updates"
+    now = self._state.params, self._state.opt_state, self._state.updates
+    found = choose(tuple(saved[name] for name in names), now)
+    return saved | dict(zip(names, found, strict=True))
 
 
 def _plain(state):

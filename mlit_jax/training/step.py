@@ -348,9 +348,7 @@ class Step:
     batch = dict(batch)
     ids = batch.get("adapter_ids", jnp.zeros(len(batch["inputs"]), jnp.int32))
     mine = ids[:, None] == jnp.arange(self.config.num_adapters)  # [B K]
-    weight = mine.T.astype(batch["weights"].dtype) @ jnp.sum(
-        batch["weights"], axis=-1
-    )
+    weight = _of_each(mine, jnp.sum(batch["weights"], axis=-1))
     # Weights that sum to one per adapter: the sum of all rows' losses is the
     # sum of the adapters' means, whatever parts the batch is computed in.
     share = 1 / jnp.where(weight > 0, weight, 1)
@@ -360,8 +358,7 @@ class Step:
     batch["draws"] = jnp.stack([state.updates[ids], place], axis=1)
 
     loss, gradient = self._gradient(state, base, batch)
-    per_row = jnp.stack([loss.total, loss.correct])
-    total, correct = per_row @ mine.astype(per_row.dtype)
+    total, correct = _of_each(mine, loss.total), _of_each(mine, loss.correct)
     wanted = (weight > 0) & (total <= limits)
     key = jax.random.fold_in(
         jax.random.wrap_key_data(state.key), jnp.sum(state.updates)
@@ -411,6 +408,12 @@ class Step:
         lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), losses
     ), found
 
+
+def _of_each(
+    mine: Bool[Array, "B K"], rows: Float[Array, "B"]
+) -> Float[Array, "K"]:
+  """Each adapter's sum over its rows, of which one may not be finite."""
+  return jnp.sum(jnp.where(mine, rows[:, None], 0), axis=0)
 
 
 def _apart(state: TrainState) -> tuple[TrainState, dict]:

@@ -24,7 +24,8 @@ class WatchConfig:
   Attributes:
     on_bad_step: `stop` ends the run; `skip` goes on with the next batch;
       `rollback` takes parameters and optimiser from the last checkpoint, while
-      data and schedule go on.
+      data and schedule go on. Of several adapters the bad ones are skipped or
+      rolled back, as in runs of their own; `stop` stops all.
     spike: a loss above so many times its running mean is bad; 0: only a loss
       or gradient that is not finite.
   """

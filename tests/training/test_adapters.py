@@ -291,6 +291,42 @@ def test_a_rollback_takes_the_last_checkpoint_and_newer_data(
     run(spoiled(data, 1), tmp_path / "c", how)
 
 
+@pytest.mark.parametrize("policy", ["skip", "rollback"])
+def test_a_bad_adapter_leaves_the_others_alone(
+    one, start, data, tmp_path, policy
+):
+  params, adapters = start
+  adapters = jax.tree.map(lambda x: x[:, :2], unboxed(adapters))
+  own = [spoiled(data), spoiled(data, 6)]
+
+  def run(step, adapters, batches, name):
+    number = step.config.num_adapters
+    seen = []
+    result = loop.run(
+        step, step.start(params, 3, adapters), dataset(batches),
+        loop.RunConfig((12,) * number, WatchConfig(policy)),
+        checkpoints=(tmp_path / name, 4), report=seen.append,
+    )
+    assert result.skipped == (name != "0")
+    return jax.device_get(result.params), seen
+
+  both, seen = run(step(2), adapters, together(own), "both")
+  assert [p.step for p in seen if p.ok == (True, False)] == [7]
+  for k in range(2):
+    mine = jax.tree.map(lambda x, k=k: x[:, k : k + 1], adapters)
+    expected, alone = run(one, mine, own[k], str(k))
+    jax.tree.map(
+        lambda a, b, k=k: np.testing.assert_allclose(
+            a[:, k : k + 1], b, rtol=1e-4, atol=1e-4
+        ),
+        both, expected,
+    )
+    for at, by_itself in zip(seen, alone, strict=True):
+      assert at.losses[k] == pytest.approx(
+          by_itself.losses[0], rel=1e-5, nan_ok=True
+      )
+
+
 def test_a_jump_of_the_loss_is_bad(one, start, data):
   params, _ = start
   good = data[1][0]
