@@ -39,7 +39,7 @@ def common(
   config.judge = ""
   config.max_new_tokens = 512
   config.dtype = "bfloat16"
-  config.tune = _tuning(models[0], preset)
+  config.tune = tuning(models[0], preset)
   return config
 
 
@@ -54,7 +54,7 @@ def expected(rows: int, characters: int, turns: int = 1) -> str:
   return f"expected:{rows}:{characters}:{turns}"
 
 
-def _tuning(model: str, preset: str) -> ml_collections.ConfigDict:
+def tuning(model: str, preset: str) -> ml_collections.ConfigDict:
   """The published hyper-parameters of a model's tuning."""
   module = importlib.import_module(f"mlit_jax.configs.train.{model}")
   found = module.get_config(preset)

@@ -90,7 +90,7 @@ def language_cost(
   that with it, averaged over the languages.
 
   Args:
-    judgments: ratings of one system, in any number of languages.
+    judgments: ratings of one system, or of one in each language.
     level: the confidence level of `ci`.
 
   Returns:

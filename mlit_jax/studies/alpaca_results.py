@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlit_jax.analysis import scores
-from mlit_jax.studies import alpaca, outcomes, pipeline
+from mlit_jax.studies import alpaca, outcomes
 from mlit_jax.studies.outcomes import ANSWERS, JUDGMENTS, RESULTS, Outcomes
 from mlit_jax.studies.study import Place
-from mlit_jax.studies.systems import BASE, System
+from mlit_jax.studies.systems import System
 
 __all__ = ["ANSWERS", "JUDGMENTS", "RESULTS", "write"]
 
@@ -30,24 +30,31 @@ def write(
   results = found.head(alpaca.NAME, preset) | {
       "test_languages": {
           "seen": list(config.test_languages),
-          "unseen": list(config.unseen_languages),
+          "unseen": list(alpaca.unseen(config)),
       },
       "sizes": {
           base: found.training(base)["parameters"]
-          for base in pipeline.bases(config)
+          for base in alpaca.bases(config)
       },
       "families": {
           base: found.training(base)["family"]
-          for base in pipeline.bases(config)
+          for base in alpaca.bases(config)
       },
+      "variants": {
+          x.label: {"base": x.base, "method": x.method}
+          for x in alpaca.variants(config)
+      },
+      "left_out": alpaca.left_out(config),
       "num_questions": len(found.prompts) // len(languages),
       "exact_match": found.rates("exact"),
       "language_consistency": found.rates("consistent"),
       "ratings": ratings,
       "budgets": budgets,
       "growth": _growth(found, budgets, config),
-      "robustness": _robustness(found, config),
   }
+  if alpaca.ROBUSTNESS in config.experiments:
+    results["robustness"] = _robustness(found, config)
+    results["change"] = _change(found, budgets, config)
   outcomes.write(workdir, results, found.rows(), found.every_judgment())
 
 
@@ -65,21 +72,23 @@ def _ratings(found: Outcomes, name: str, languages) -> dict[str, Any]:
 
 
 def _budgets(found: Outcomes, ratings, config) -> dict[str, Any]:
-  """Base -> language -> budget -> system and its sum (Figures 1, 2, 3).
+  """Variant -> language -> budget -> system and its sum (Figures 1, 2, 3).
 
   `monolingual` is the language's own model, where there is one; `main` the
   main language's, used for everybody.
   """
   table = {}
-  for base in pipeline.bases(config):
-    prefix = "" if base == BASE else f"{base}-"
-    table[base] = {}
+  for variant in alpaca.variants(config):
+    name_of = variant.system
+    table[variant.label] = {}
     for lang in alpaca.test_languages(config):
-      row = {"base": base, "main": f"{prefix}mono-{config.main_language}"}
+      row = {
+          "base": variant.base, "main": name_of(f"mono-{config.main_language}")
+      }
       if lang in config.languages:
-        row["monolingual"] = f"{prefix}mono-{lang}"
-      row |= {budget: f"{prefix}{budget}" for budget in config.budgets}
-      table[base][lang] = {
+        row["monolingual"] = name_of(f"mono-{lang}")
+      row |= {budget: name_of(budget) for budget in config.budgets}
+      table[variant.label][lang] = {
           budget: {"system": name, **_short(ratings[name][lang])}
           for budget, name in row.items()
       }
@@ -87,14 +96,14 @@ def _budgets(found: Outcomes, ratings, config) -> dict[str, Any]:
 
 
 def _growth(found: Outcomes, budgets, config) -> dict[str, Any]:
-  """Seen or unseen -> base -> budget -> mean rating over those languages."""
+  """Seen or unseen -> variant -> budget -> mean rating in those languages."""
   table: dict[str, Any] = {}
-  groups = {"seen": config.test_languages, "unseen": config.unseen_languages}
+  groups = {"seen": config.test_languages, "unseen": alpaca.unseen(config)}
   for group, codes in groups.items():
     table[group] = {}
-    for base, by_language in budgets.items() if codes else ():
+    for label, by_language in budgets.items() if codes else ():
       rows = [by_language[lang] for lang in codes]
-      table[group][base] = {
+      table[group][label] = {
           budget: scores.pooled(
               j for lang, row in zip(codes, rows, strict=True)
               for j in found.judgments[row[budget]["system"]][lang]
@@ -113,6 +122,24 @@ def _robustness(found: Outcomes, config) -> dict[str, Any]:
       )
       for name in found.systems
   }
+
+
+def _change(found: Outcomes, budgets, config) -> dict[str, Any]:
+  """Variant -> budget -> what the gate costs over the seen languages.
+
+  Each language answered by the budget's model for it (Figure 4).
+  """
+  table: dict[str, Any] = {}
+  for label, by_language in budgets.items():
+    rows = {lang: by_language[lang] for lang in config.test_languages}
+    table[label] = {
+        budget: scores.language_cost(
+            j for lang, row in rows.items()
+            for j in found.judgments[row[budget]["system"]][lang]
+        )
+        for budget in next(iter(rows.values()))
+    }
+  return table
 
 
 def _short(row) -> dict[str, Any]:

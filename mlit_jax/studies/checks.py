@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from mlit_jax import languages as languages_lib
 from mlit_jax.data.pocket import items, world
 from mlit_jax.errors import UsageError
-from mlit_jax.studies import material, pipeline, steps
+from mlit_jax.studies import expected, material, pipeline, steps
 from mlit_jax.studies.systems import BASE
 
 
@@ -57,6 +57,8 @@ def languages(config, several_bases: bool = False) -> None:
 def other_bases(config, several: bool) -> None:
   """Model directories beside `base` are there, and their names can be used.
 
+  One that is only expected must be one of the paper's models.
+
   Args:
     config: of the study.
     several: whether it has any use for them.
@@ -74,6 +76,9 @@ def other_bases(config, several: bool) -> None:
           f"other_bases.{name}: its systems are called {name}-…; take a word of"
           f" letters, digits and _ other than {BASE}"
       )
+    if str(place) == expected.READER:
+      names("other_bases", (name,), tuple(config.models))
+      continue
     if not config.base:
       raise UsageError(
           f"other_bases.{name} is a directory beside that of the base: give"

@@ -15,6 +15,7 @@ from typing import Any
 from mlit_jax.errors import UsageError
 from mlit_jax.records import Instruction, Message
 from mlit_jax.studies.study import Step
+from mlit_jax.studies.systems import BASE
 
 READER = "expected"
 
@@ -80,10 +81,13 @@ def shape(name: str):
 
 def missing(graph: Sequence[Step], config) -> list[str]:
   """Options that must be given before the steps can be done, each explained."""
-  found = []
-  if config.models and not config.base:
+  found, others = [], _bases(graph)
+  if model := others.pop(BASE, ""):
+    found.append(f"--study.base=DIR (a model directory of {model})")
+  if others:
     found.append(
-        f"--study.base=DIR (a model directory of {config.model})"
+        f"--study.other_bases.NAME=DIR (a model directory of NAME, for"
+        f" {' '.join(others)})"
     )
   if not config.judge:
     found.append("--study.judge=KIND:MODEL (mlit judge --help)")
@@ -107,6 +111,14 @@ def check(study: str, graph: Sequence[Step], config) -> None:
         f"{study} needs what does not come with mlit: give"
         f" {', '.join(options)}; --plan does without"
     )
+
+
+def _bases(graph: Sequence[Step]) -> dict[str, str]:
+  """Base -> the model that it must be, where its directory is not given."""
+  return {
+      step.name.partition("-")[2] or BASE: step.params["expected"]
+      for step in graph if step.params.get("expected")
+  }
 
 
 def _named(value: Any, name: str = "") -> Iterator[str]:

@@ -6,11 +6,11 @@ the graph's steps from it.
 
 import functools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from mlit_jax.data.pocket import world
-from mlit_jax.studies import material, steps, work
+from mlit_jax.studies import expected, material, steps, work
 from mlit_jax.studies.study import Step
 from mlit_jax.studies.systems import BASE, System
 
@@ -58,11 +58,16 @@ def bases(config) -> dict[str, dict[str, Any]]:
 
 
 def given_bases(config) -> dict[str, pathlib.Path]:
-  """Model directories beside `base`, by the names that `other_bases` gives."""
+  """Model directories beside `base`, by the names that `other_bases` gives.
+
+  One that is `expected` is still to be given (studies/expected.py); the base
+  itself does not stand beside itself.
+  """
   return {
       name: pathlib.Path(value)
       for name, value in config.get("other_bases", {}).items()
       if isinstance(value, str)
+      and not (value == expected.READER and name == config.model)
   }
 
 
@@ -90,12 +95,21 @@ def shares(config) -> dict[str, float]:
   return {lang: share / sum(given.values()) for lang, share in given.items()}
 
 
-def base_steps(config) -> list[Step]:
-  """The vocabulary and the untuned models."""
+def base_steps(config, only: Collection[str] = ()) -> list[Step]:
+  """The vocabulary and the untuned models.
+
+  Args:
+    config: of the study.
+    only: the bases to be made; default: all.
+  """
+  only = only or tuple(bases(config))
   if adopts(config):
     found = _adopted(config)
     for name, place in given_bases(config).items():
-      found += _adopt(name, place, vocabulary(config, name), _files(place))
+      if name in only:
+        found += _adopt(
+            name, place, vocabulary(config, name), _files_of(name, place)
+        )
     return found
   options = tuning_options(config.pretrain)
   documents = config.pretrain.documents
@@ -108,7 +122,7 @@ def base_steps(config) -> list[Step]:
       _train(
           config, name, f"data-{BASE}", None, model, options, alone=True
       )
-      for name, model in bases(config).items()
+      for name, model in bases(config).items() if name in only
   ]
 
 
@@ -337,6 +351,13 @@ def _adopt(
           params, (vocabulary,),
       ),
   ]
+
+
+def _files_of(name: str, place: pathlib.Path) -> dict[str, Any]:
+  """What stands for a base beside the study's."""
+  if str(place) == expected.READER:
+    return {"base": "", "expected": name}
+  return _files(place)
 
 
 def _files(base: pathlib.Path) -> dict[str, Any]:

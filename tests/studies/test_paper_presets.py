@@ -115,6 +115,47 @@ def test_model_narrows_to_one_of_the_papers(model, parameters):
   assert plan_sizes.num_parameters(expected.shape(config.model)) == parameters
 
 
+def test_alpaca_on_all_bases_in_both_ways():
+  systems, costs, _ = _planned("alpaca:paper_all")
+  # Sixteen bases; nine languages and three mixtures, with LoRA and in full.
+  assert len(systems) == 16 * (1 + 2 * (9 + 3))
+  # An adapter of Pythia 160M: three maps of 768 x 768 in 12 layers.
+  assert costs["model-pythia_160m-all"].disk == (
+      12 * 3 * 8 * 2 * 768 * (4 + 12)
+  )
+  assert costs["model-pythia_160m-full-all"].steps == (
+      -(-9 * 51_000 // 256) * 3
+  )
+  assert costs["model-full-all"].disk > 40 * costs[
+      "model-pythia_160m-full-all"
+  ].disk
+  # Another base than the first; none is beside itself.
+  few = _planned("alpaca:paper_all", "--study.model=pythia_70m")[0]
+  assert "base-full-all" not in few and "pythia_70m" not in few
+  assert "full-all" in few and "bloom_7b1" in few
+  assert len(few) == len(systems)
+  one = _planned("alpaca:paper_all", "--study.experiments=unseen")[0]
+  assert len(one) == 1 + 9 + 3
+
+
+def test_a_base_that_is_expected_is_planned_and_asked_for(capsys, tmp_path):
+  other = "--study.other_bases.bloom_560m=expected"
+  costs = _planned("alpaca:paper", other)[1]
+  # Three maps of 1,024 x 1,024 in 24 layers.
+  assert costs["model-bloom_560m-all"].disk == (
+      24 * 3 * 8 * 2 * 1024 * (4 + 12)
+  )
+  assert costs["model-bloom_560m-all"].steps == costs["model-all"].steps
+  workdir = tmp_path / "run"
+  code, _, error = _mlit(
+      capsys, "alpaca:paper", other, "--workdir", str(workdir)
+  )
+  assert code == 2 and error.count("\n") == 1
+  assert "--study.base=DIR (a model directory of bloom_7b1)" in error
+  assert "--study.other_bases.NAME=DIR" in error and "bloom_560m)" in error
+  assert not workdir.exists()
+
+
 def test_polyglot():
   systems, costs, config = _planned("polyglot:paper")
   # Five languages alone and two sets in three designs, of three sources.
@@ -190,6 +231,7 @@ def _mlit(capsys, *arguments):
 
 PAPERS = (
     "pinch:paper", "pinch:paper_slavic", "alpaca:paper", "alpaca:paper_full",
+    "alpaca:paper_all",
     "polyglot:paper", "lucky52:paper", "xllama:paper",
 )
 

@@ -79,6 +79,9 @@ def _form(value):
      ("endings_curve", "endings_accuracy"),
      ("endings_groups", "endings_correlations")),
     ("lucky52", "similarity", ("endings_correlations",), ("endings_curve",)),
+    ("alpaca", "methods",
+     ("methods_seen", "budgets_base", "budgets_base_lora", "sums_base_lora"),
+     ("sizes_seen", "robustness", "methods_unseen")),
     ("polyglot", "curated",
      ("scores_curated", "scores_many", "gains_cross"),
      ("scores_few", "contests")),
@@ -117,27 +120,35 @@ def test_equal_runs_give_equal_bytes(tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_where_laws_decide_on_data_it_ends_with_the_same_bytes(tmp_path):
-  """xllama: what is tuned after the laws hangs on what was measured before."""
-  done = _run("xllama", tmp_path / "one")
+@pytest.mark.parametrize("name, killed_in, kept", [
+    ("lucky52", "model-first-02", "model-base"),
+    # Where adapters train together, and full tuning stands beside them.
+    ("alpaca", "adapters-lora-mono-en", "model-base"),
+    ("polyglot", "decode-many-all-parallel", "model-many-all-parallel"),
+    # What is tuned after the laws hangs on what was measured before.
+    ("xllama", "model-muit-12-optimised", "laws"),
+])
+def test_killed_it_ends_with_the_same_bytes(name, killed_in, kept, tmp_path):
+  done = _run(name, tmp_path / "one")
   assert done.returncode == 0, done.stderr
   steps = tmp_path / "two" / "steps"
   process = subprocess.Popen(
-      small_studies.command("xllama", tmp_path / "two"),
+      small_studies.command(name, tmp_path / "two"),
       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
       start_new_session=True,
   )
-  started = steps / "model-muit-12-optimised" / "started.json"
+  started = steps / killed_in / "started.json"
   while not started.exists():
     assert process.poll() is None, "the study ended before it could be killed"
     time.sleep(0.01)
   os.killpg(process.pid, signal.SIGKILL)
   process.wait()
+  assert not (steps / killed_in / "done.json").exists()
   assert not (tmp_path / "two" / "results.json").exists()
-  laws = (steps / "laws" / "done.json").stat().st_mtime_ns
-  done = _run("xllama", tmp_path / "two")
+  before = (steps / kept / "done.json").stat().st_mtime_ns
+  done = _run(name, tmp_path / "two")
   assert done.returncode == 0, done.stderr
-  assert (steps / "laws" / "done.json").stat().st_mtime_ns == laws
-  for name in ("results.json", "answers.jsonl"):
-    one, two = ((tmp_path / x / name).read_bytes() for x in ("one", "two"))
+  assert (steps / kept / "done.json").stat().st_mtime_ns == before
+  for file in ("results.json", "answers.jsonl", "judgments.jsonl"):
+    one, two = ((tmp_path / x / file).read_bytes() for x in ("one", "two"))
     assert one == two

@@ -108,6 +108,40 @@ def test_alpaca_spends_the_four_budgets():
   assert systems["small-all"].recipe == systems["all"].recipe
   assert systems["small-all"].base == "small"
   assert {s.base for s in systems.values()} == {"base", "small"}
+  # Each base untuned, and six languages and three mixtures in two ways.
+  assert len(systems) == 2 * (1 + 2 * (6 + 3))
+  assert systems["small-lora-all"].recipe == systems["all"].recipe
+  assert systems["small-lora-all"].tuning == "other_tune"
+  assert "lora" in config.other_tune and "lora" not in config.tune
+
+
+@pytest.mark.parametrize("asked, bases, methods, unseen", [
+    ("", {"base"}, {"full"}, ()),
+    ("sizes", {"base", "small"}, {"full"}, ()),
+    ("methods,unseen", {"base"}, {"full", "lora"}, ("he", "sw")),
+])
+def test_experiments_narrow_alpaca(asked, bases, methods, unseen):
+  module, config = _load("alpaca:pocket", f"--study.experiments={asked}")
+  systems = module.systems(config)
+  assert {s.base for s in systems} == bases
+  assert {s.about["method"] for s in systems if s.recipe} == methods
+  steps = {x.name: x for x in module.graph(config, "pocket", pathlib.Path())}
+  assert {"model-base", "model-small"} & set(steps) == {
+      f"model-{base}" for base in bases
+  }
+  assert steps["decode-all"].params["languages"] == (
+      *config.test_languages, *unseen
+  )
+  assert set(module.left_out(config)) == set(module.EXPERIMENTS) - {
+      *filter(None, asked.split(","))
+  }
+
+
+def test_what_alpaca_lacks_for_an_experiment_is_said():
+  module, config = _load("alpaca:paper", "--study.unseen_languages=")
+  left_out = module.left_out(config)
+  assert set(left_out) == {"unseen", "sizes", "methods"}
+  assert "paper_all" in left_out["methods"]
 
 
 def test_polyglot_mixes_all_and_all_but_the_main_language():
@@ -215,6 +249,12 @@ def test_wrong_answers_are_false_and_of_the_same_kind():
         (("lucky52", "--study.tuned_languages=en,xx"), "xx is not in"),
         (("lucky52", "--study.tests=ending"), "did you mean 'endings'?"),
         (("alpaca", "--study.budgets=some"), "budgets: no 'some'"),
+        (("alpaca", "--study.experiments=method"), "did you mean 'methods'?"),
+        (("alpaca:paper", "--study.other_bases.lora=expected"),
+         "other_bases: no 'lora'"),
+        (("alpaca:paper", "--study.other_bases.bloom_3=expected"),
+         "did you mean 'bloom_3b'?"),
+        (("alpaca", "--study.other_tune.validate_every=5"), "give both"),
         (("alpaca", "--study.test_languages=en,sw"), "sw is not in languages"),
         (("alpaca", "--study.unseen_languages=en"), "en is in languages"),
         (("polyglot", "--study.designs=parallell"), "did you mean 'parallel'"),

@@ -105,6 +105,91 @@ def test_scores_stand_against_the_models_size_by_family():
   assert alpaca._growth(results | {"sizes": one}) == []
 
 
+def _variants(ways):
+  """results.json of two bases, each tuned in some ways."""
+  labels = {
+      base if way == ways[0] else f"{base}-{way}": (base, way)
+      for base in ("base", "small") for way in ways
+  }
+  score = {
+      label: 1 + (base == "base") + 0.5 * (way == "lora")
+      for label, (base, way) in labels.items()
+  }
+  row = {
+      label: {
+          budget: {"score": x, "ci": [x - 0.1, x + 0.1], "n": 60}
+          for budget, x in (("base", 0.1), ("all", value))
+      }
+      for label, value in score.items()
+  }
+  return {
+      "judge": {"spec": "reference", "is_language_model": False},
+      "sizes": {"base": 700_000, "small": 300_000},
+      "families": {"base": "llama", "small": "llama"},
+      "variants": {
+          label: {"base": base, "method": way}
+          for label, (base, way) in labels.items()
+      },
+      "num_questions": 60,
+      "test_languages": {"seen": ["en"], "unseen": []},
+      "budgets": {
+          label: {"en": {
+              b: {"sum": 60 * x["score"], **x} for b, x in by_budget.items()
+          }}
+          for label, by_budget in row.items()
+      },
+      "growth": {"seen": row, "unseen": {}},
+      "order": {"systems": []}, "systems": {}, "robustness": {},
+      "change": {
+          label: {"base": {"value": 0.0}, "all": {"value": 10 * value}}
+          for label, value in score.items()
+      },
+  }
+
+
+def test_ways_of_tuning_stand_beside_each_other_at_every_size():
+  results = _variants(["full", "lora"])
+  (section,) = alpaca._methods(results)
+  (chart,) = section.items
+  assert {s.label: [p.y for p in s.points] for s in chart.series} == {
+      "base, all parameters tuned": [0.1, 2], "base, LoRA": [0.1, 2.5],
+      "small, all parameters tuned": [0.1, 1], "small, LoRA": [0.1, 1.5],
+  }
+  (section,) = alpaca._growth(results)
+  charts = {x.name: x for x in section.items}
+  assert set(charts) == {
+      f"{kind}_{tail}" for kind in ("sizes_seen", "bases_seen", "sizes_en")
+      for tail in ("full", "lora")
+  }
+  (_, best) = charts["sizes_seen_lora"].series
+  assert [(p.x, p.y) for p in best.points] == [
+      ("300,000", 1.5), ("700,000", 2.5)
+  ]
+  (_, best) = charts["sizes_en_full"].series
+  assert [p.y for p in best.points] == [60, 120]
+  (section,) = alpaca._robustness(results)
+  _, full, lora = section.items
+  assert [p.y for p in full.series[1].points] == [10, 20]
+  assert [p.y for p in lora.series[1].points] == [15, 25]
+  assert "LoRA" in lora.title and "No interval" in lora.basis
+
+
+def test_one_way_of_tuning_is_not_named():
+  results = _variants(["lora"])
+  assert alpaca._methods(results) == []
+  (section,) = alpaca._growth(results)
+  assert [x.name for x in section.items] == [
+      "sizes_seen", "bases_seen", "sizes_en"
+  ]
+  results["sizes"] = {"base": 700_000}
+  del results["variants"]["small"], results["budgets"]["small"]
+  assert alpaca._growth(results) == []
+  (section,) = alpaca._robustness(results)
+  assert len(section.items) == 1
+  del results["robustness"]
+  assert alpaca._robustness(results) == []
+
+
 def _judged(score):
   return {"score": score, "n": 50, "ci": [score - 5, score + 5]}
 

@@ -1,6 +1,7 @@
 """The page of alpaca."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlit_jax.studies.report import spec
@@ -12,6 +13,7 @@ _BUDGETS = {
     "sampled": "one model, drawn at random",
     "partition": "one model, each id in one language",
 }
+_METHODS = {"lora": "LoRA", "full": "all parameters tuned"}
 
 
 def view(results: Mapping[str, Any]) -> spec.View:
@@ -34,9 +36,10 @@ def view(results: Mapping[str, Any]) -> spec.View:
       ],
       _findings(results),
       [
-          *(_size(results, base) for base in _bases(results)),
+          *(_size(results, label) for label in results["budgets"]),
+          *_methods(results),
           *_growth(results),
-          _robustness(results),
+          *_robustness(results),
           common.closing(results),
       ],
       results.get("substitutions", ()),
@@ -45,8 +48,8 @@ def view(results: Mapping[str, Any]) -> spec.View:
 
 def _findings(results) -> list[tuple[str, str]]:
   found = []
-  for base in _bases(results):
-    languages = results["budgets"][base]
+  for label, languages in results["budgets"].items():
+    name = _name(results, label)
     seen = results["test_languages"]["seen"]
     sums = {
         budget: sum(languages[lang][budget]["sum"] for lang in seen)
@@ -60,7 +63,7 @@ def _findings(results) -> list[tuple[str, str]]:
         f"{_BUDGETS.get(k, k)} {v:.0f}" for k, v in sums.items()
     )
     found.append((
-        f"On {base}: {_BUDGETS.get(best, best)} scores most in the seen"
+        f"On {name}: {_BUDGETS.get(best, best)} scores most in the seen"
         " languages.",
         f"Sums over {common.names(seen)}: {listed}.",
     ))
@@ -73,18 +76,33 @@ def _findings(results) -> list[tuple[str, str]]:
           f"{_BUDGETS.get(k, k)} {v:.0f}" for k, v in sums.items()
       )
       found.append((
-          f"On {base}, in the unseen languages",
+          f"On {name}, in the unseen languages",
           f"the sums over {common.names(unseen)} are: {listed}.",
       ))
   return found
 
 
-def _bases(results) -> list[str]:
-  return [k for k, v in common.systems(results).items() if v["kind"] == "base"]
+def _variant(results, label: str) -> tuple[str, str]:
+  """The base of a variant, and how it was tuned; "" if all alike."""
+  known = results.get("variants", {}).get(label, {"base": label, "method": ""})
+  alike = len(_methods_of(results)) < 2
+  return known["base"], "" if alike else known["method"]
 
 
-def _size(results, base: str) -> spec.Section:
-  languages = results["budgets"][base]
+def _methods_of(results) -> list[str]:
+  """The ways of tuning, in their order."""
+  known = results.get("variants", {})
+  labels = [x for x in results["budgets"] if x in known]
+  return list(dict.fromkeys(known[x]["method"] for x in labels)) or [""]
+
+
+def _name(results, label: str) -> str:
+  base, method = _variant(results, label)
+  return f"{base}, {_METHODS[method]}" if method else base
+
+
+def _size(results, label: str) -> spec.Section:
+  languages = results["budgets"][label]
   budgets = [
       b for b in _BUDGETS if any(b in row for row in languages.values())
   ]
@@ -101,62 +119,133 @@ def _size(results, base: str) -> spec.Section:
   ]
   most = 3 * results["num_questions"]
   chart = spec.Chart(
-      f"budgets_{base}", "Scores by budget and language", spec.BARS, series,
-      "language of the questions", f"sum of ratings, at most {most}",
+      f"budgets_{_file(label)}", "Scores by budget and language", spec.BARS,
+      series, "language of the questions", f"sum of ratings, at most {most}",
       "A group is a language, a bar a way to spend the budget.",
       common.judged(results, common.points(series)), y_range=(0.0, float(most)),
   )
+  base, method = _variant(results, label)
+  title = f"Base model “{base}”"
   return spec.Section(
-      f"size-{base}", f"Base model “{base}”", (), [chart, _sums(results, base)]
+      f"size-{label}", f"{title}, {_METHODS[method]}" if method else title, (),
+      [chart, _sums(results, label)],
   )
+
+
+def _file(label: str) -> str:
+  return label.replace("-", "_")
+
+
+def _methods(results) -> list[spec.Section]:
+  """Ways of tuning beside each other (section 3.1)."""
+  if len(_methods_of(results)) < 2:
+    return []
+  charts = []
+  for group, codes in results["test_languages"].items():
+    means = results["growth"][group]
+    budgets = [
+        b for b in _BUDGETS if means and b in next(iter(means.values()))
+    ]
+    if not budgets:
+      continue
+    series = [
+        spec.Series(
+            _name(results, label),
+            [spec.estimate(_BUDGETS[b], row[b]) for b in budgets],
+        )
+        for label, row in means.items()
+    ]
+    charts.append(
+        spec.Chart(
+            f"methods_{group}",
+            f"Mean rating by way of tuning, {group} languages", spec.BARS,
+            series, "way to spend the budget", "mean rating, 0 to 3",
+            f"Over {common.names(codes)}. A bar is a base and a way of tuning"
+            " it; the untuned base is the same for both ways.",
+            common.judged(results, common.points(series)), y_range=(0.0, 3.0),
+        )
+    )
+  return [spec.Section("methods", "LoRA and full tuning", (), charts)]
 
 
 def _growth(results) -> list[spec.Section]:
   """Scores against the model's size, by family (Figures 1 to 3, 5)."""
-  bases = [base.name for base in model_sizes.bases(results)]
-  if len(bases) < 2:
+  if len(model_sizes.bases(results)) < 2:
     return []
+  items = [
+      item for method in _methods_of(results)
+      for item in _growth_of(results, method)
+  ]
+  return [spec.Section("sizes", "Larger and smaller models", (), items)]
+
+
+def _labels(results, method: str) -> dict[str, str]:
+  """Base -> its variant that is tuned in a way."""
+  known = results.get("variants", {})
+  return {
+      base.name: next(
+          (
+              label for label, x in known.items()
+              if (x["base"], x["method"]) == (base.name, method)
+          ),
+          base.name,
+      )
+      for base in model_sizes.bases(results)
+  }
+
+
+def _growth_of(results, method: str) -> list[spec.Chart | spec.Table]:
+  labels = _labels(results, method)
+  several = len(_methods_of(results)) > 1
+  tail = f"_{method}" if several else ""
+  how = f", {_METHODS[method]}" if several else ""
   asked, items = results["test_languages"], []
   for group, codes in asked.items():
     means = results["growth"][group]
     if not means:
       continue
+    first = means[next(iter(labels.values()))]
     points = {
-        label: {
-            base: spec.estimate("", means[base][budget]) for base in bases
+        name: {
+            base: spec.estimate("", means[label][budget])
+            for base, label in labels.items()
         }
-        for budget, label in _BUDGETS.items() if budget in means[bases[0]]
+        for budget, name in _BUDGETS.items() if budget in first
     }
     where = f"Over {common.names(codes)}, the {group} languages."
     items += [
         model_sizes.chart(
-            results, f"sizes_{group}",
-            f"Mean rating by the size of the model, {group} languages",
+            results, f"sizes_{group}{tail}",
+            f"Mean rating by the size of the model, {group} languages{how}",
             points, "mean rating, 0 to 3", where,
         ),
         model_sizes.table(
-            results, f"bases_{group}",
-            f"Mean ratings of every base, {group} languages", points,
+            results, f"bases_{group}{tail}",
+            f"Mean ratings of every base, {group} languages{how}", points,
             f"{where} In brackets: 95% interval.",
         ),
     ]
   most = 3 * results["num_questions"]
   for lang in _asked(results):
-    row = results["budgets"]
+    rows = {
+        base: results["budgets"][label][lang] for base, label in labels.items()
+    }
     points = {
-        label: {base: _point(lang, row[base][lang][budget]) for base in bases}
-        for budget, label in _BUDGETS.items() if budget in row[bases[0]][lang]
+        name: {base: _point(lang, row[budget]) for base, row in rows.items()}
+        for budget, name in _BUDGETS.items()
+        if all(budget in row for row in rows.values())
     }
     name = common.name(lang)
     items.append(
         model_sizes.chart(
-            results, f"sizes_{lang}", f"{name} by the size of the model",
+            results, f"sizes_{lang}{tail}",
+            f"{name} by the size of the model{how}",
             points, f"sum of ratings, at most {most}",
             f"No model was tuned on {name}." if lang in asked["unseen"]
             else f"Models were tuned on {name}.",
         )
     )
-  return [spec.Section("sizes", "Larger and smaller models", (), items)]
+  return items
 
 
 def _asked(results) -> list[str]:
@@ -175,8 +264,12 @@ def _point(lang: str, row) -> spec.Point:
   )
 
 
-def _sums(results, base: str) -> spec.Table:
-  own = [k for k, v in common.systems(results).items() if v["size"] == base]
+def _sums(results, label: str) -> spec.Table:
+  base, method = _variant(results, label)
+  own = [
+      k for k, v in common.systems(results).items()
+      if v["size"] == base and (not method or v.get("method", method) == method)
+  ]
   ratings, codes = results["ratings"], _asked(results)
   rows = [
       (system, [
@@ -189,7 +282,7 @@ def _sums(results, base: str) -> spec.Table:
       for system in own
   ]
   return spec.Table(
-      f"sums_{base}", "Sums of every model",
+      f"sums_{_file(label)}", "Sums of every model",
       [(code, common.name(code)) for code in codes], rows,
       "Columns are coloured each on their own scale.", shaded=True,
       basis=common.judged(
@@ -199,7 +292,9 @@ def _sums(results, base: str) -> spec.Table:
   )
 
 
-def _robustness(results) -> spec.Section:
+def _robustness(results) -> list[spec.Section]:
+  if "robustness" not in results:
+    return []
   seen = results["test_languages"]["seen"]
   lost = [
       spec.estimate(
@@ -213,9 +308,47 @@ def _robustness(results) -> spec.Section:
       [spec.Series("", lost)], "system", "points lost",
       "The score without the language gate less that with it, averaged over the"
       " seen languages: high means answers in the wrong language.",
-      common.judged(
-          results, lost,
-          "of what each answer loses, clustered on the question",
-      ),
+      _what_is_lost(results, lost),
   )
-  return spec.Section("robustness", "Language robustness", (), [chart])
+  return [
+      spec.Section(
+          "robustness", "Language robustness", (), [chart, *_change(results)]
+      )
+  ]
+
+
+def _change(results) -> list[spec.Chart]:
+  """The same against the size of the model (Figure 4)."""
+  change, charts = results.get("change", {}), []
+  if not change or len(model_sizes.bases(results)) < 2:
+    return []
+  methods = _methods_of(results)
+  for method in methods:
+    labels = _labels(results, method)
+    points = {
+        name: {
+            base: spec.estimate("", change[label][budget])
+            for base, label in labels.items()
+        }
+        for budget, name in _BUDGETS.items()
+        if budget in change[next(iter(labels.values()))]
+    }
+    several = len(methods) > 1
+    how = f", {_METHODS[method]}" if several else ""
+    chart = model_sizes.chart(
+        results, f"robustness_sizes_{method}" if several else
+        "robustness_sizes", f"The same by the size of the model{how}", points,
+        "points lost",
+        "A line is a way to spend the budget, each language answered by the"
+        " model that the way has for it.",
+    )
+    every = [p for of_one in points.values() for p in of_one.values()]
+    basis = _what_is_lost(results, every)
+    charts.append(dataclasses.replace(chart, basis=basis))
+  return charts
+
+
+def _what_is_lost(results, points: Sequence[spec.Point]) -> str:
+  return common.judged(
+      results, points, "of what each answer loses, clustered on the question"
+  )
