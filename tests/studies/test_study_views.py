@@ -1,10 +1,17 @@
 """Figures of the studies' pages that group what was measured."""
 
 import pytest
+import small_studies
 
 from mlit_jax.studies import polyglot_results
 from mlit_jax.studies.report import drawing, svg
-from mlit_jax.studies.report.views import alpaca, common, lucky52, pinch
+from mlit_jax.studies.report.views import (
+    alpaca,
+    common,
+    lucky52,
+    pinch,
+    polyglot,
+)
 
 
 def _rate(value):
@@ -277,3 +284,29 @@ def test_what_failed_is_said_before_the_figures(failures, title, text):
   assert found[title].startswith(text)
   # Where nothing was judged there is nothing to say of it.
   assert len(common.caveats(results | {"judgments": 0})) == len(found) - 1
+
+
+def test_where_nothing_was_judged_no_judge_is_named():
+  results = small_studies.results("lucky52")
+  assert results["judgments"] == 0 and not results["judge"]["is_language_model"]
+  titles = [title for title, _ in common.caveats(results)]
+  assert not any("judge" in title for title in titles)
+  made = " ".join(common.closing(results).paragraphs)
+  assert made.endswith("No judge takes part.") and "reference" not in made
+  judged = small_studies.results("alpaca")
+  assert any("judge" in title for title, _ in common.caveats(judged))
+  assert "Judge: reference" in " ".join(common.closing(judged).paragraphs)
+
+
+def test_languages_stand_in_the_studys_order():
+  """Files sort their keys; a reader compares figures with each other."""
+  results = small_studies.results("polyglot")
+  assert results["languages"] == ["en", "it", "es"]
+  sections = {s.id: s.items for s in polyglot.view(results).sections}
+  assert sections["gains"][0].categories == ["English", "Italian", "Spanish"]
+  for table in (*sections["made"], *sections["scores-few"]):
+    codes = [code for code, _ in table.columns]
+    assert codes[:3] == ["en", "it", "es"], table.name
+  assert common.in_order(results, ["sw", "es", "ar", "en"]) == [
+      "en", "es", "ar", "sw"
+  ]

@@ -27,6 +27,15 @@ def systems(results: Mapping[str, Any]) -> dict[str, Any]:
   return {key: results["systems"][key] for key in results["order"]["systems"]}
 
 
+def in_order(
+    results: Mapping[str, Any], codes: Iterable[str]
+) -> list[str]:
+  """Languages as the study has them, others behind; files sort their keys."""
+  found = set(codes)
+  own = [x for x in results["languages"] if x in found]
+  return own + sorted(found.difference(own))
+
+
 def names(codes: Iterable[str]) -> str:
   """Languages in words: "Czech, Russian and Swahili"."""
   found = [name(code) for code in codes]
@@ -82,7 +91,7 @@ def caveats(results: Mapping[str, Any]) -> list[tuple[str, str]]:
   """What to keep in mind, whatever the study."""
   found = []
   judge, base = results["judge"], results["base"]
-  if not judge["is_language_model"]:
+  if _judged(results) and not judge["is_language_model"]:
     found.append(("The judge is not a language model.", judge["note"]))
   if base["parameters"] < _SMALL:
     found.append((
@@ -111,6 +120,11 @@ def left_out(results: Mapping[str, Any]) -> list[str]:
   ]
 
 
+def _judged(results: Mapping[str, Any]) -> bool:
+  """Whether a judge took part: Lucky 52 compares likelihoods."""
+  return results.get("judgments") != 0
+
+
 def _failures(number: int, failures: Mapping[str, int]) -> tuple[str, str]:
   """How many judgments gave no verdict, and why."""
   failed = sum(failures.values())
@@ -129,7 +143,7 @@ def rates(
 ) -> spec.Table:
   """A rate of results.json by system and language."""
   values = {k: results[key][k] for k in systems(results) if k in results[key]}
-  codes = list(dict.fromkeys(c for row in values.values() for c in row))
+  codes = in_order(results, (c for row in values.values() for c in row))
   rows = [
       (system, [
           spec.cell(row.get(code), spec.Place([code], system))
@@ -149,7 +163,7 @@ def rates(
 def counts(results: Mapping[str, Any]) -> spec.Table:
   """What every system was tuned on."""
   tuned = {k: v for k, v in systems(results).items() if "counts" in v}
-  codes = list(dict.fromkeys(c for v in tuned.values() for c in v["counts"]))
+  codes = in_order(results, (c for v in tuned.values() for c in v["counts"]))
   rows = [
       (
           system,
@@ -229,6 +243,6 @@ def _made(results: Mapping[str, Any]) -> Sequence[str]:
   return [
       f"{text}.",
       f"Study {results['study']}, preset {results['preset']}, seed"
-      f" {results['seed']}, mlit-jax {results['version']}. Judge:"
-      f" {results['judge']['spec']}.",
+      f" {results['seed']}, mlit-jax {results['version']}."
+      f" {judge(results) if _judged(results) else 'No judge takes part.'}",
   ]

@@ -171,9 +171,13 @@ def _unread(results, test: str) -> list[spec.Chart]:
       row = found["systems"][p["system"]]["languages"][code]
       before = p["number"] < enters
       x = f"{p['number']} {p['added']}"
+      place = _place([code], p["system"], test)
       for label, points in parts.items():
         there = before == (label == "not yet tuned on")
-        points.append(spec.estimate(x, row) if there else spec.Point(x, None))
+        points.append(
+            spec.estimate(x, row, place=place) if there
+            else spec.Point(x, None)
+        )
     series = [
         spec.Series(label, points) for label, points in parts.items()
         if any(p.y is not None for p in points)
@@ -233,6 +237,7 @@ def _table(results, test: str) -> spec.Table:
 def _correlations(results, test: str) -> spec.Table:
   found = results["tests"][test]["correlations"]
   languages, outlier = found["languages"], found["outlier"]
+  codes = common.in_order(results, languages)
   rows = []
   for measure in found["measures"]:
     label = _MEASURES.get(measure, f"URIEL: {measure}")
@@ -241,8 +246,7 @@ def _correlations(results, test: str) -> spec.Table:
       kinds["without"] = f"{label}, without {common.name(outlier)}"
     for kind, name in kinds.items():
       rows.append((name, [
-          _correlation(languages[code][measure][kind])
-          for code in languages
+          _correlation(languages[code][measure][kind]) for code in codes
       ]))
   why = (
       "named in the config" if found["chosen"]
@@ -252,7 +256,7 @@ def _correlations(results, test: str) -> spec.Table:
   return spec.Table(
       f"{test}_correlations",
       "Accuracy against the number of languages and their similarity",
-      [(code, common.name(code)) for code in languages], rows,
+      [(code, common.name(code)) for code in codes], rows,
       "Pearson's correlation over the models. A similarity is the sum of the"
       " similarities of the languages tuned on to the language of the column."
       + (

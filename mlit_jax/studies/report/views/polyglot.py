@@ -118,7 +118,9 @@ def _gains(results) -> spec.Section:
                 common.name(code), v[kind],
                 place=spec.Place([code], row["system"]),
             )
-            for code, v in row["languages"].items()
+            for code, v in (
+                (x, row["languages"][x]) for x in results["languages"]
+            )
         ])
         for row in results["gains"]
     ]

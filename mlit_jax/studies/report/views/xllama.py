@@ -53,10 +53,13 @@ def _languages(goals: Sequence[str]) -> str:
   same = [x for x in goals if x in paper]
   others = [x for x in goals if x not in paper]
   text = (
-      f"Of the paper's languages ({common.names(paper)}) there are"
-      f" {common.names(same)}"
+      f"Of the paper's languages ({common.names(paper)}) there"
+      f" {'is' if len(same) == 1 else 'are'} {common.names(same)}"
   )
-  return text + (f"; {common.names(others)} stand in." if others else ".")
+  if not others:
+    return f"{text}."
+  stand = "stands" if len(others) == 1 else "stand"
+  return f"{text}; {common.names(others)} {stand} in."
 
 
 def _findings(results) -> list[tuple[str, str]]:
@@ -64,7 +67,8 @@ def _findings(results) -> list[tuple[str, str]]:
   if gain["mean"] is None:
     return xllama_laws.findings(results)
   listed = ", ".join(
-      f"{common.name(k)} {v:+.1f}" for k, v in gain["languages"].items()
+      f"{common.name(k)} {gain['languages'][k]:+.1f}"
+      for k in results["targets"]
   )
   found = [(
       f"Questions about a text: {gain['mean']:+.1f} points on average over"
@@ -259,7 +263,8 @@ def _ablation(results) -> spec.Section:
 def _contests(results) -> spec.Section:
   rows, every = [], []
   for contest in results["contests"]:
-    for code, summary in contest["languages"].items():
+    for code in common.in_order(results, contest["languages"]):
+      summary = contest["languages"][code]
       point = spec.estimate("", summary)
       every.append(point)
       counts = (summary[k] for k in ("win", "tie", "loss"))
@@ -319,8 +324,9 @@ def _said_the_same(results) -> list[spec.Chart | spec.Table]:
       " language; one that is none of them agrees with nothing.", _measured,
   )
   rows = []
-  for system, row in table.items():
-    for code, found in row.items():
+  for system in (k for k in common.systems(results) if k in table):
+    for code in (x for x in codes if x in table[system]):
+      found = table[system][code]
       rows.append((f"{system}, {common.name(code)}", [
           spec.cell(found), spec.Cell(found["chance"]),
           spec.Cell(found["unread"]), spec.Cell(found["n"]),
@@ -341,9 +347,15 @@ def _said_the_same(results) -> list[spec.Chart | spec.Table]:
   return [chart, listing]
 
 
+def _layers(results) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
+  """(system, its layers), in the study's order."""
+  found = results["representation"]
+  return [(k, found[k]) for k in common.systems(results) if k in found]
+
+
 def _representation(results) -> spec.Section:
   items: list[spec.Chart | spec.Table] = []
-  for system, layers in results["representation"].items():
+  for system, layers in _layers(results):
     for number, layer in enumerate(layers, start=1):
       first, second = layer["variance"]
       items.append(
@@ -354,7 +366,10 @@ def _representation(results) -> spec.Section:
                   spec.Series(
                       common.name(code), [spec.Point(x, y) for x, y in rows]
                   )
-                  for code, rows in layer["points"].items()
+                  for code, rows in (
+                      (x, layer["points"][x])
+                      for x in common.in_order(results, layer["points"])
+                  )
               ],
               "first component", "second component",
               "A point is a sentence; the sentences are the same in every"
@@ -375,7 +390,7 @@ def _representation(results) -> spec.Section:
 
 def _separation(results) -> spec.Table:
   codes, rows = results["targets"], []
-  for system, layers in results["representation"].items():
+  for system, layers in _layers(results):
     for number, layer in enumerate(layers, start=1):
       rows.append((f"{system}, layer {number}", [
           spec.of_point(

@@ -82,7 +82,7 @@ def _chart(name, title, laws, x_label, level=None) -> spec.Chart:
 
 
 def _parameters(results) -> spec.Table:
-  fits = {common.name(k): v for k, v in results["fits"].items()}
+  fits = {common.name(k): results["fits"][k] for k in results["targets"]}
   if "monolingual" in results:
     found = results["monolingual"]
     fits[f"{common.name(found['language'])}, monolingual text"] = found["fit"]
