@@ -2,14 +2,14 @@
 
   python benchmarks/decode.py --data SHARED/data      both, three rounds
   python benchmarks/decode.py --part adapters --rounds 5
-  python benchmarks/decode.py --part gpu              where there is a GPU
 
-Random weights, so that answers have no end of their own: each prompt has a
-limit, drawn from a log-normal distribution (median 48, at most 128), which
-gives answers the spread of instruction-tuned ones. A batch of transformers
-goes on until its longest answer has ended, and only tokens within the limits
-count. Contenders take turns, and what is reported is each round's ratio: of
-wall time, and of processor time, which a busy machine disturbs less.
+On a CPU (benchmarks/decode_gpu.py is for GPUs). Random weights, so that answers
+have no end of their own: each prompt has a limit, drawn from a log-normal
+distribution (median 48, at most 128), which gives answers the spread of
+instruction-tuned ones. A batch of transformers goes on until its longest answer
+has ended, and only tokens within the limits count. Contenders take turns, and
+what is reported is each round's ratio: of wall time, and of processor time,
+which a busy machine disturbs less.
 """
 
 import argparse
@@ -212,142 +212,9 @@ def many_adapters(args) -> None:
   )
 
 
-GPU_SHAPES = {
-    "1B": {
-        "vocab_size": 128256, "num_layers": 16, "embed_dim": 2048,
-        "num_heads": 32, "num_kv_heads": 8, "head_dim": 64, "mlp_dim": 8192,
-        "tie_embeddings": True,
-    },
-    "7B": {
-        "vocab_size": 32000, "num_layers": 32, "embed_dim": 4096,
-        "num_heads": 32, "num_kv_heads": 32, "head_dim": 128,
-        "mlp_dim": 11008,
-    },
-}
-
-
-def on_gpu(args) -> None:
-  """One answer at a time against the memory's bandwidth; then many."""
-  import functools
-
-  import flax.linen as nn
-  import jax
-  import jax.numpy as jnp
-
-  from mlit_jax import partitioning
-  from mlit_jax.decoding.engine import Engine
-  from mlit_jax.decoding.requests import Request
-  from mlit_jax.models import decoder
-  from mlit_jax.models.config import DecoderConfig
-
-  if jax.default_backend() != "gpu":
-    print("skipped: there is no GPU")
-    return
-  big = jnp.ones(1 << 31, jnp.bfloat16)
-  copy = jax.jit(lambda x: x + 1)
-
-  def seconds(run, times=5):
-    run()
-    found = []
-    for _ in range(times):
-      began = time.perf_counter()
-      run()
-      found.append(time.perf_counter() - began)
-    return min(found)
-
-  bandwidth = 2 * big.nbytes / seconds(
-      lambda: copy(big).block_until_ready()
-  )
-  del big
-  kind = jax.devices()[0].device_kind
-  print(f"{kind}, copies at {bandwidth / 1e12:.2f} TB/s")
-  asked = requests(args.data, args.vocabulary, 512)
-  total = sum(r.max_new_tokens for r in asked)
-
-  def measure(name, config):
-    shapes = nn.meta.unbox(
-        jax.eval_shape(functools.partial(decoder.init_params, config), 0)
-    )
-    params = jax.tree.map(
-        lambda x: x.shape[-1] ** -0.5
-        * jax.random.normal(jax.random.key(0), x.shape, jnp.bfloat16),
-        shapes,
-    )
-    size = sum(x.nbytes for x in jax.tree.leaves(params))
-    if not config.tie_embeddings:
-      size -= params["embedding"].nbytes  # of which a row is read
-    make = functools.partial(
-        Engine, config, partitioning.make_mesh(), dtype=jnp.bfloat16,
-        end_ids=[config.vocab_size],
-    )
-    one, prompt = make(num_slots=1), tuple(range(3, 60))
-    times = [
-        seconds(
-            lambda n=n: list(one.generate(params, [Request("a", prompt, n)])), 3
-        )
-        for n in (128, 640)
-    ]
-    step = (times[1] - times[0]) / 512
-    print(
-        f"{name}: one answer, {1 / step:.0f} tokens/s,"
-        f" {100 * size / step / bandwidth:.0f} % of the bandwidth", flush=True,
-    )
-    many = make(num_slots=256)
-    took = seconds(lambda: list(many.generate(params, asked)), 2)
-    print(
-        f"{name}: {len(asked)} answers, 256 slots,"
-        f" {total / took:.0f} tokens/s", flush=True,
-    )
-
-  for name, fields in GPU_SHAPES.items():
-    measure(name, DecoderConfig(**fields, max_length=2048))
-  smallest = next(iter(GPU_SHAPES.values()))
-  _static_transformers(DecoderConfig(**smallest, max_length=2048), asked)
-
-
-def _static_transformers(config, asked) -> None:
-  """The same answers by transformers, its static cache compiled."""
-  import torch
-  import transformers
-
-  c = config
-  model = transformers.LlamaForCausalLM(
-      transformers.LlamaConfig(
-          vocab_size=c.vocab_size, hidden_size=c.embed_dim,
-          num_hidden_layers=c.num_layers, num_attention_heads=c.num_heads,
-          num_key_value_heads=c.num_kv_heads, head_dim=c.head_dim,
-          intermediate_size=c.mlp_dim, tie_word_embeddings=c.tie_embeddings,
-          max_position_embeddings=2048,
-      )
-  ).to("cuda", torch.bfloat16)
-  model.generation_config.eos_token_id = None
-  model.generation_config.pad_token_id = 0
-  order = sorted(asked, key=lambda r: len(r.tokens))
-  rows = 128
-
-  def run():
-    for start in range(0, len(order), rows):
-      batch = order[start : start + rows]
-      width = 64 * -(-max(len(r.tokens) for r in batch) // 64)
-      tokens, mask = padded(batch, rows, width, "cuda")
-      with torch.inference_mode():
-        model.generate(
-            tokens, attention_mask=mask, do_sample=False, max_new_tokens=NEW,
-            cache_implementation="static",
-        )
-    torch.cuda.synchronize()
-
-  run()
-  began = time.perf_counter()
-  run()
-  took = time.perf_counter() - began
-  total = sum(r.max_new_tokens for r in asked)
-  print(f"transformers, static cache, {rows} rows: {total / took:.0f} tokens/s")
-
-
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--part", choices=("transformers", "adapters", "gpu"))
+  parser.add_argument("--part", choices=("transformers", "adapters"))
   parser.add_argument("--data", type=pathlib.Path, required=True)
   parser.add_argument("--vocabulary", type=pathlib.Path)
   parser.add_argument("--prompts", type=int, default=256)
@@ -361,10 +228,7 @@ def main() -> None:
   from mlit_jax import cpu
 
   cpu.keep_freed_memory()
-  parts = {
-      "transformers": against_transformers, "adapters": many_adapters,
-      "gpu": on_gpu,
-  }
+  parts = {"transformers": against_transformers, "adapters": many_adapters}
   for name, run in parts.items():
     if args.part in (None, name):
       print(f"\n## {name}\n")

@@ -15,11 +15,10 @@ checkpointing, of which the faster one that fits counts.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 
+import own_process
 from train import RANK, adapted
 
 LENGTH = 2048
@@ -186,19 +185,6 @@ def child(who: str, size: str, method: str, rows: int, steps: int) -> dict:
   return theirs(size, method, rows, steps, checkpointed="," in who)
 
 
-def run(who: str, *about) -> dict | str:
-  """A contender's result, or the last line of why it has none."""
-  done = subprocess.run(
-      [sys.executable, __file__, "--child", who, *map(str, about)],
-      capture_output=True, text=True,
-      # For a model that all but fills the GPU.
-      env=os.environ | {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.92"},
-  )
-  if done.returncode:
-    return (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-  return json.loads(done.stdout.splitlines()[-1])
-
-
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
   parser.add_argument("--rounds", type=int, default=2)
@@ -213,7 +199,7 @@ def main() -> None:
     size, method, rows, steps = [*about, *["", "", 0, 0][len(about):]]
     print(json.dumps(child(who, size, method, int(rows), int(steps))))
     return
-  found = run("ceiling")
+  found = own_process.run(__file__, "ceiling")
   if isinstance(found, str):
     sys.exit(f"the matmul ceiling was not measured: {found}")
   if found["gpu"] is None and not args.tiny:
@@ -238,7 +224,9 @@ def main() -> None:
     for turn in range(args.rounds):
       own = None
       for who in CONTENDERS:
-        result = run(who, size, method, rows, args.steps)
+        result = own_process.run(
+            __file__, who, size, method, rows, args.steps
+        )
         name = f"| {size} {method}, {rows} rows | {turn + 1} | {who} |"
         if isinstance(result, str):
           print(f"{name} failed: {result} | | | | |", flush=True)
