@@ -1,16 +1,22 @@
 """Weights lie on the device once, where decoding has them for itself."""
 
+import dataclasses
 import gc
 
 import jax
 import pytest
+import small_tokenizers
 
 from mlit_jax import partitioning
 from mlit_jax.decoding.beam import BeamSearch
 from mlit_jax.decoding.engine import Engine
 from mlit_jax.decoding.requests import Request
+from mlit_jax.decoding.weights import Taken
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
+from mlit_jax.models.interchange import huggingface
+from mlit_jax.records import Instruction, Message
+from mlit_jax.studies import answering
 
 # Nearly all of it is layers.
 CONFIG = DecoderConfig(
@@ -99,3 +105,35 @@ def test_any_model_and_beam_search_take_weights(config, random_params):
     assert not any(r.failure for r in answers)
     taken = engine.take(jax.tree.map(jax.device_put, given))
     assert list(engine.generate(taken, asked)) == answers
+
+
+def test_a_model_that_only_answers_has_its_weights_once(
+    tmp_path, random_params
+):
+  config = dataclasses.replace(CONFIG, vocab_size=100)
+  lines = ["What is the capital of France?", "Mji mkuu wa Kenya ni upi?"] * 20
+  huggingface.save(
+      tmp_path / "model", config, random_params(config, seed=2),
+      small_tokenizers.sentencepiece_model(lines, vocab_size=100), bos_id=1,
+      eos_id=2,
+  )
+
+  def answered(**how):
+    """The answer, and how much more lies on the device with the model."""
+    before = live()
+    answerer = answering.Answerer(tmp_path / "model", "plain", 4, **how)
+    prompt = Instruction("a", "en", (Message("user", lines[0]),))
+    ((_, answer),) = answerer.answer(
+        [answering.Question(prompt, "model")], answering.Options(6)
+    )
+    whole = live() - before
+    taken = isinstance(answerer.params, Taken)
+    assert taken != how.get("keep_params", False)
+    return answer, whole
+
+  answered()  # leaves constants behind
+  once, size_once = answered()
+  kept, size_kept = answered(keep_params=True)
+  assert once == kept
+  # Between two answers it is the same, stacked or not.
+  assert size_once == size_kept == size(random_params(config))
