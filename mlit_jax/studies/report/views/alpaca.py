@@ -14,6 +14,7 @@ _BUDGETS = {
     "partition": "one model, each id in one language",
 }
 _METHODS = {"lora": "LoRA", "full": "all parameters tuned"}
+_ON_AXIS = {"lora": "LoRA", "full": "full"}
 
 
 def view(results: Mapping[str, Any]) -> spec.View:
@@ -132,6 +133,12 @@ def _size(results, label: str) -> spec.Section:
   )
 
 
+def _short(results, label: str) -> str:
+  """A variant as a figure's axis names it."""
+  base, method = _variant(results, label)
+  return f"{base} {_ON_AXIS[method]}"
+
+
 def _file(label: str) -> str:
   return label.replace("-", "_")
 
@@ -149,19 +156,19 @@ def _methods(results) -> list[spec.Section]:
     if not budgets:
       continue
     series = [
-        spec.Series(
-            _name(results, label),
-            [spec.estimate(_BUDGETS[b], row[b]) for b in budgets],
-        )
-        for label, row in means.items()
+        spec.Series(_BUDGETS[budget], [
+            spec.estimate(_short(results, label), row[budget])
+            for label, row in means.items()
+        ])
+        for budget in budgets
     ]
     charts.append(
         spec.Chart(
             f"methods_{group}",
             f"Mean rating by way of tuning, {group} languages", spec.BARS,
-            series, "way to spend the budget", "mean rating, 0 to 3",
-            f"Over {common.names(codes)}. A bar is a base and a way of tuning"
-            " it; the untuned base is the same for both ways.",
+            series, "base, and how it is tuned", "mean rating, 0 to 3",
+            f"Over {common.names(codes)}. A bar is a way to spend the budget;"
+            " the untuned base is the same for both ways of tuning.",
             common.judged(results, common.points(series)), y_range=(0.0, 3.0),
         )
     )
