@@ -90,7 +90,10 @@ def test_only_where_a_paper_does_it():
       tune = loading.configs(name).get_config(preset).tune
       if tune.held_out or tune.validate_every:
         on.add(f"{name}:{preset}")
-  assert on == {"alpaca:paper", "alpaca:paper_full", "alpaca:pocket_lora"}
+  assert on == {
+      "alpaca:paper", "alpaca:paper_full", "alpaca:paper_all",
+      "alpaca:pocket_lora",
+  }
 
 
 @pytest.mark.parametrize("arguments", [
