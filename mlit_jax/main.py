@@ -5,6 +5,9 @@ what it needs when it runs.
 """
 
 import argparse
+import os
+import select
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -18,6 +21,7 @@ from mlit_jax.errors import (
     UsageError,
 )
 
+_STDOUT = 1
 _EPILOG = """examples:
   mlit study pinch:pocket --workdir runs/pocket
   mlit report runs/pocket
@@ -94,10 +98,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     return INTERRUPTED
   except (ValueError, OSError, RuntimeError) as e:
-    if not _expected(e):
+    if _reader_has_gone(e) or not _expected(e):
       raise
     print(f"mlit {args.command}: {_line(e)}", file=sys.stderr)
     return FAILED
+
+
+def _reader_has_gone(error: Exception) -> bool:
+  """Whether nobody reads what is printed any more, as after `| head`."""
+  if not isinstance(error, BrokenPipeError):
+    return False
+  # It may also be a service that has hung up.
+  poll = select.poll()
+  poll.register(_STDOUT, select.POLLOUT)
+  gone = select.POLLERR | select.POLLHUP
+  return any(event & gone for _, event in poll.poll(0))
 
 
 def _expected(error: Exception) -> bool:
@@ -116,7 +131,16 @@ def _line(error: BaseException) -> str:
 
 def run() -> None:
   """The console command."""
-  sys.exit(main())
+  try:
+    code = main()
+    sys.stdout.flush()
+  except BrokenPipeError as e:
+    if not _reader_has_gone(e):
+      raise
+    # What is still to be printed goes nowhere; the code is the signal's.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
+    code = 128 + signal.SIGPIPE
+  sys.exit(code)
 
 
 if __name__ == "__main__":
