@@ -32,8 +32,8 @@ def model(run: Run) -> ModelConfig:
   """The shape of the run's model: the config's, which is that of the base.
 
   Raises:
-    UsageError: there is none, base and config disagree (names the fields), or
-      a decoder is asked to have dropout.
+    UsageError: there is none, base and config disagree (names the fields), a
+      decoder is asked to have dropout, or an encoder-decoder to have adapters.
     CheckpointError: the base is no model directory that can be read.
   """
   if run.base in ("", RANDOM):
@@ -51,6 +51,11 @@ def model(run: Run) -> ModelConfig:
     raise UsageError(
         "train.dropout: the papers' decoders have none; it is for"
         " encoder-decoders, and lora.dropout is for adapters"
+    )
+  if run.lora is not None and not isinstance(found, DecoderConfig):
+    raise UsageError(
+        "lora: adapters are for decoders; an encoder-decoder is tuned in full:"
+        " take the preset full"
     )
   return found
 

@@ -277,6 +277,22 @@ def test_a_base_that_does_not_fit_is_said_with_its_fields(
   assert "vocab_size=259 (config: 4000)" in capsys.readouterr().err
 
 
+def test_adapters_of_an_encoder_decoder_are_refused(data, tmp_path, capsys):
+  """Of any base: its config need not say what it is."""
+  pytest.importorskip("transformers").MT5Config(
+      vocab_size=token_directories.VOCAB_SIZE, d_model=16, d_kv=8, num_heads=2,
+      num_layers=1, d_ff=24,
+  ).save_pretrained(tmp_path / "base")
+  assert train(
+      "--config", "any_model:lora", f"--config.base={tmp_path / 'base'}",
+      f"--config.data.directories={data / 'en'}", "--workdir", tmp_path / "w",
+  ) == 2
+  assert capsys.readouterr().err == (
+      "mlit train: lora: adapters are for decoders; an encoder-decoder is tuned"
+      " in full: take the preset full\n"
+  )
+
+
 def test_another_tokenizer_is_refused(base, data, tmp_path, capsys):
   other = token_directories.write_texts(tmp_path / "en", [("en", "{} {}")], 4)
   (other / "tokenizer.json").write_text("{}")
