@@ -88,23 +88,6 @@ _QUIET = {
     "TPU_STDERR_LOG_LEVEL": "3", "TPU_MIN_LOG_LEVEL": "3",
 }
 
-# NVIDIA's data sheets, dense bfloat16.
-_GPU_FLOPS = (
-    ("H200", 989e12), ("H100", 989e12), ("A100", 312e12), ("L4", 121e12),
-)
-
-
-def peak_flops(device_kind: str) -> float | None:
-  """Peak bfloat16 operations per second of a device; None: unknown.
-
-  Args:
-    device_kind: `jax.Device.device_kind`.
-  """
-  for chip in CHIPS.values():
-    if chip.kind == device_kind:
-      return chip.flops
-  return next((n for name, n in _GPU_FLOPS if name in device_kind), None)
-
 
 def memory(device) -> int | None:
   """Bytes that a program may use on a device; None: it does not say."""
