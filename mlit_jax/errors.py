@@ -1,7 +1,7 @@
-"""Errors that `mlit` tells apart, and its exit statuses."""
+"""Errors that `mlit` tells apart, and the exit statuses beside 0."""
 
 # sysexits.h's EX_TEMPFAIL is PREEMPTED: not done, to be started again.
-DONE, FAILED, WRONG_USE, PREEMPTED, INTERRUPTED = 0, 1, 2, 75, 130
+FAILED, WRONG_USE, PREEMPTED, INTERRUPTED = 1, 2, 75, 130
 
 
 class UsageError(ValueError):
