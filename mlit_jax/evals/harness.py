@@ -73,17 +73,20 @@ class MlitLM(LM):
       )
     if dtype not in _DTYPES:
       raise UsageError(f"dtype={dtype}: choose one of {', '.join(_DTYPES)}")
-    size = 32 if str(batch_size).startswith("auto") else int(batch_size)
-    if size < 1 or (max_length is not None and int(max_length) < 1):
-      raise UsageError("batch_size and max_length must be at least 1")
+    if str(batch_size).startswith("auto"):
+      batch_size = 32
+    size = _size("batch_size", batch_size)
+    # Checked before the model is read.
+    limit = None if max_length is None else _size("max_length", max_length)
+    shape = -1, _size("fsdp", fsdp), _size("tensor", tensor)
     self._name, self._template = pretrained, template
     self._size, self._told = size, False
     self._model = scoring.LanguageModel(
         pretrained, batch_size=size, dtype=dtype,
-        mesh=partitioning.make_mesh((-1, int(fsdp), int(tensor))),
+        mesh=partitioning.make_mesh(shape),
     )
-    if max_length is not None:
-      self._model.max_length = min(int(max_length), self._model.max_length)
+    if limit is not None:
+      self._model.max_length = min(limit, self._model.max_length)
 
   @property
   def max_length(self) -> int:
@@ -187,6 +190,13 @@ class MlitLM(LM):
           else result.text
       )
     return answers
+
+
+def _size(name: str, value: int | str) -> int:
+  """A number from 1 up, as --model_args give it."""
+  if not str(value).isdecimal() or int(value) < 1:
+    raise UsageError(f"{name} must be at least 1, not {value}")
+  return int(value)
 
 
 def main() -> int:

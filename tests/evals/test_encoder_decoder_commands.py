@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -110,6 +111,41 @@ def test_score_equals_the_harness(directory):
     assert score.logprob == pytest.approx(logprob, rel=1e-4)
     assert score.is_greedy == greedy
   assert ours[-1].num_tokens >= 1  # an empty input has an end
+
+
+def test_conversations_equal_the_harness(directory, tmp_path):
+  from mlit_jax.evals import harness
+
+  place = shutil.copytree(directory, tmp_path / "model")
+  # Of letters that are in the vocabulary.
+  template = "{% for m in messages %}{{ m.role + '. ' + m.content }}\n"
+  template += "{% endfor %}{% if add_generation_prompt %}model. {% endif %}"
+  (place / "chat_template.jinja").write_text(template)
+  theirs = huggingface.HFLM(
+      pretrained=str(place), backend="seq2seq", device="cpu",
+      dtype="float32", batch_size=2,
+  )
+  models = harness.MlitLM(str(place), batch_size=2), theirs
+  turns = [{"role": "user", "content": LINES[0]}]
+  begun = [*turns, {"role": "assistant", "content": "Париж "}]
+  found = []
+  for model in models:
+    texts = [model.apply_chat_template(turns)]
+    texts.append(model.apply_chat_template(begun, False))
+    rows = [(text, end) for text in texts for end in ("Лима.", " Paris")]
+    asked = [
+        instance.Instance("loglikelihood", {}, row, i)
+        for i, row in enumerate(rows)
+    ]
+    found.append((texts, model.loglikelihood(asked, disable_tqdm=True)))
+  (texts, scores), (their_texts, their_scores) = found
+  assert texts == their_texts
+  for (score, greedy), (want, flag) in zip(scores, their_scores, strict=True):
+    assert score == pytest.approx(want, abs=1e-4)
+    assert greedy == flag
+  # What is gone on from is read with its end token, too.
+  for text in texts:
+    assert models[0]._model.prompt(text) == theirs.tok_encode(str(text))
 
 
 def test_what_an_encoder_decoder_cannot_do_is_said(directory):

@@ -313,7 +313,9 @@ def test_a_checkpoints_own_end_tokens_end_the_harness_answers(
     [
         ("parallelize=1,max_len=5", 2, "mlit has no max_len, parallelize; it"),
         ("dtype=float16", 2, "dtype=float16: choose one of float32, bfloat16"),
-        ("max_length=0", 2, "must be at least 1"),
+        ("max_length=0", 2, "max_length must be at least 1, not 0"),
+        ("tensor=two", 2, "tensor must be at least 1, not two"),
+        ("fsdp=3", 1, "needs a multiple of 3 devices; there"),
         ("template=checkpoint", 1, "none: no tokenizer"),
     ],
 )
