@@ -129,7 +129,7 @@ def _read(path: pathlib.Path, fields: tuple[str, ...]) -> list[dict]:
     if isinstance(row, records.RecordError):
       row = {"failure": str(row)}
     else:
-      row = {key: value for key, value in row.items() if key != "failure"}
+      row.pop("failure", None)  # is ours to say
     name = row.get("id")
     if not isinstance(name, str):
       row["id"], name = f"line {number}", None

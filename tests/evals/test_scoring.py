@@ -105,6 +105,7 @@ def test_sharing_a_context_and_order_change_nothing(directory, monkeypatch):
 
 def test_the_command_names_every_bad_row(directory, tmp_path, capsys):
   good = {"id": "a", "context": "The item", "continuation": " was"}
+  good["failure"] = "of another run"
   rows = [
       json.dumps(good), "{", json.dumps(good), json.dumps({"id": 3}),
       json.dumps(good | {"id": "b", "continuation": ""}),
