@@ -10,6 +10,7 @@ import dataclasses
 import os
 import pathlib
 import tempfile
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -30,6 +31,8 @@ PALETTE = (
     "#1f4e6b", "#c0562b", "#6b6963", "#8a7a2f", "#5b3a6e", "#2f6f4f", "#9c2f4a",
     "#3b7d8c",
 )
+# Of a title: letters on an inch, and on the shortest line.
+_CHARACTERS, _FEWEST = 11.5, 50
 _MARKERS = "osD^"
 _DASHES = ("-", "-", (0, (4, 2)), (0, (1, 1.5)))
 _SEQUENTIAL = colors.LinearSegmentedColormap.from_list(
@@ -93,11 +96,13 @@ def heat_map(
     title: str = "",
     x_label: str = "",
     y_label: str = "",
+    digits: int = 1,
 ) -> figure_lib.Figure:
   """Numbers in a grid, each column coloured on its own scale.
 
   Args:
     values: `[rows][columns]`, None where the cell is left out.
+    digits: behind the point.
   """
   with matplotlib.rc_context(_STYLE):
     rows, columns = len(row_labels), len(column_labels)
@@ -108,7 +113,7 @@ def heat_map(
     )
     for i, row in enumerate(values):
       for j, value in enumerate(row):
-        text = "–" if value is None else f"{value:.1f}"
+        text = "–" if value is None else f"{value:.{digits}f}"
         axes.text(j, i, text, ha="center", va="center", fontsize=7.5)
     axes.set_xticks(range(columns), column_labels)
     axes.set_yticks(range(rows), row_labels)
@@ -121,8 +126,14 @@ def heat_map(
     axes.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1.5)
     axes.tick_params(which="minor", length=0)
-    axes.set(xlabel=x_label, ylabel=y_label, title=title)
+    axes.set(xlabel=x_label, ylabel=y_label, title=_wrapped(figure, title))
     return figure
+
+
+def _wrapped(figure: figure_lib.Figure, title: str) -> str:
+  """A title in lines that are no wider than the drawing."""
+  width = max(_FEWEST, round(figure.get_figwidth() * _CHARACTERS))
+  return "\n".join(textwrap.fill(x, width) for x in title.split("\n"))
 
 
 def column_shades(
@@ -176,7 +187,7 @@ def percent_curve(
     axes.set_xticks(range(len(percents)), [f"{p:g}" for p in percents])
     axes.set_xlim(-0.3, len(percents) - 0.7)
     axes.set_ylim(0, 100)
-    axes.set(xlabel=x_label, ylabel=y_label, title=title)
+    axes.set(xlabel=x_label, ylabel=y_label, title=_wrapped(figure, title))
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
@@ -215,7 +226,7 @@ def bars_with_intervals(
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 100)
-    axes.set(xlabel=x_label, title=title)
+    axes.set(xlabel=x_label, title=_wrapped(figure, title))
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
@@ -293,7 +304,7 @@ def chart(
     if any(line.label for line in series):
       axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes.set_ylim(*y_range)
-    axes.set(xlabel=x_label, ylabel=y_label, title=title)
+    axes.set(xlabel=x_label, ylabel=y_label, title=_wrapped(figure, title))
     return figure
 
 

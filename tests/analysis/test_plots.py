@@ -5,6 +5,7 @@ import math
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from mlit_jax.analysis import plots
 
@@ -113,3 +114,27 @@ def test_a_fit_is_drawn_with_its_band():
   assert at_one.max() == pytest.approx(1.6 + 4.553501)
   (plain,) = plots.chart("scatter", [line], []).axes
   assert len(axes.collections) == len(plain.collections) + 1
+
+
+@pytest.mark.parametrize("make", [
+    lambda title: plots.chart("bars", [], ["a"], title=title),
+    lambda title: plots.heat_map([[1.0]], ["a"], ["b"], title=title),
+    lambda title: plots.percent_curve([0, 1, 100], [LINE], title=title),
+    lambda title: plots.bars_with_intervals([*"abc"], [LINE], title=title),
+])
+def test_a_long_caption_does_not_make_a_figure_wider(make):
+  """All of it stands there, in lines no wider than the drawing."""
+  caption = "n = 112 behind each number, and so on. " * 5
+  figure = make(f"A title\n{caption}")
+  (axes,) = figure.axes
+  text = axes.get_title(loc="left")
+  assert text.split("\n")[0] == "A title"
+  assert text.split() == ["A", "title", *caption.split()]
+  (title,) = [t for t in axes.findobj(Text) if t.get_text() == text]
+  box = title.get_window_extent(figure.canvas.get_renderer())
+  assert box.width < max(5.0, figure.get_figwidth()) * figure.dpi
+
+
+def test_a_heat_map_shows_as_many_digits_as_asked():
+  figure = plots.heat_map([[0.624]], ["a"], ["b"], digits=2)
+  assert [t.get_text() for t in figure.axes[0].texts] == ["0.62"]

@@ -35,6 +35,8 @@ def table(found: spec.Table) -> figure_lib.Figure | None:
   """A shaded table as a heat map; None for any other."""
   if not found.shaded:
     return None
+  bounded = any(c.low is not None for _, cells in found.rows for c in cells)
+  elsewhere = " The intervals are in its table." if bounded else ""
   return plots.heat_map(
       [
           [c.value if isinstance(c.value, int | float) else None for c in cells]
@@ -42,5 +44,6 @@ def table(found: spec.Table) -> figure_lib.Figure | None:
       ],
       [label for label, _ in found.rows],
       [text for text, _ in found.columns],
-      title=f"{found.title}\n{found.basis}",
+      title=f"{found.title}\n{found.basis}{elsewhere}",
+      digits=found.digits,
   )

@@ -9,7 +9,12 @@ from mlit_jax.studies.report.views import common
 def build(study: results.Study) -> Iterator[tuple[str, str]]:
   """Yields (name of the file without its ending, LaTeX), of what there is."""
   scores = sections.scores(study)
-  basis = {key: sections.basis(study, x) for key, x in scores.items()}
+  basis = {
+      key: sections.basis(
+          study, x, "" if key == "base_and_control" else " (in the CSV file)"
+      )
+      for key, x in scores.items()
+  }
   def rates(values) -> str:
     basis = sections.rate_basis(values, "95% intervals are in the CSV file")
     return f"Percent, by system and language of the question. {basis}"

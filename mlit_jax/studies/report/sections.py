@@ -223,13 +223,22 @@ def shares(study: results.Study) -> list[tuple[str, str]]:
   ]
 
 
-def basis(study: results.Study, estimates: Iterable[results.Estimate]) -> str:
-  """n, interval and judge of a figure of scores, for its caption."""
+def basis(
+    study: results.Study,
+    estimates: Iterable[results.Estimate],
+    where: str = "",
+) -> str:
+  """n, interval and judge of a figure of scores, for its caption.
+
+  Args:
+    study: for its judge.
+    estimates: behind the figure.
+    where: intervals stand that the figure does not show.
+  """
   return (
       f"n = {n_range(estimates)} judged pairs of answers behind each number,"
-      " every pair judged in both orders. Intervals: 95%, clustered on the"
-      " question"
-      f" (adjusted Wald). Judge: {study.judge.spec}"
+      f" every pair judged in both orders. Intervals{where}: 95%, clustered on"
+      f" the question (adjusted Wald). Judge: {study.judge.spec}"
       f"{'' if study.judge.is_language_model else ', not a language model'}."
   )
 
