@@ -70,6 +70,11 @@ def test_people_who_rate_as_the_judge_does_and_one_who_does_not(
   assert (row["people"], row["judge"], row["people n"]) == ("2.0", "3.0", "4")
   assert float(row["people ci_low"]) < 2 < float(row["people ci_high"])
   assert scores["base, Hebrew"]["people"] == scores["base, Hebrew"]["judge"]
+  # As the study has its languages and systems, however they were shuffled.
+  assert list(scores) == [
+      f"{x}, {y}" for y in ("English", "Hebrew", "Arabic")
+      for x in ("base", "all")
+  ]
   agreement = _table(study, "agreement_rating")
   assert agreement["Hebrew"]["equal"] == "1.0"
   assert agreement["Hebrew"]["equal n"] == "8"

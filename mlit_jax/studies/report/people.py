@@ -55,9 +55,9 @@ def sections(
     judge = _same(human, [j for j in said if j.protocol == protocol])
     both, _ = people.ratings(human, judge)
     basis = _basis(results, human)
-    items.append(_scores(protocol, human, judge, basis))
+    items.append(_scores(results, protocol, human, judge, basis))
     if both:
-      items.append(_agreement(protocol, human, both, basis))
+      items.append(_agreement(results, protocol, human, both, basis))
   return [
       spec.Section("people", "What people say", [_told(by_protocol)], items)
   ] if items else []
@@ -95,18 +95,27 @@ def _basis(results, human) -> str:
   return f"Rated by {_number(human)}. {common.judge(results)}"
 
 
-def _scores(protocol: str, human, judge, basis: str) -> spec.Table:
+def _scores(results, protocol: str, human, judge, basis: str) -> spec.Table:
   """People's mean of every system beside the judge's."""
   theirs = people.summarise(human)
   its = people.summarise(judge) if judge else {}
   rows, every = [], []
-  for lang, about in theirs.items():
-    for system, row in about["systems"].items():
+  for lang in common.in_order(results, theirs):
+    found = theirs[lang]["systems"]
+    for system in sorted(found, key=_rank(results)):
       left, _, right = system.partition(_AGAINST)
-      cell = spec.cell(row, spec.Place([lang], left, right))
-      every.append(spec.estimate("", row))
-      other = its.get(lang, {"systems": {}})["systems"].get(system)
-      rows.append((f"{system}, {common.name(lang)}", [cell, spec.cell(other)]))
+      place = spec.Place([lang], left, right)
+      both = [found[system]]
+      every.append(spec.estimate("", found[system]))
+      both.append(its.get(lang, {"systems": {}})["systems"].get(system))
+      rows.append((
+          f"{system}, {common.name(lang)}",
+          [
+              spec.of_point(spec.estimate("", row, place=place), digits=2)
+              if row else spec.Cell(None)
+              for row in both
+          ],
+      ))
   return spec.Table(
       f"people_{protocol}", f"People and the judge, by {protocol}",
       [("people", "mean over the raters"), ("judge", "of the same answers")],
@@ -118,16 +127,34 @@ def _scores(protocol: str, human, judge, basis: str) -> spec.Table:
   )
 
 
-def _agreement(protocol: str, human, both, basis: str) -> spec.Table:
+def _rank(results):
+  """A system's place in the study, that of a pair being the first's."""
+  order = list(results.get("order", results)["systems"])
+
+  def rank(system):
+    left, _, right = system.partition(_AGAINST)
+    return tuple(
+        order.index(x) if x in order else len(order) for x in (left, right)
+    )
+
+  return rank
+
+
+def _agreement(
+    results, protocol: str, human, both, basis: str
+) -> spec.Table:
   """How far the judge agrees with people, language by language."""
   about, measured = people.summarise(human), agreement.summarise(both)
   sizes = collections.Counter(r.lang for r in both)
   rows = [
       (common.name(lang), [
-          *(_measure(levels[level].get(name)) for level, name, *_ in _MEASURES),
+          *(
+              _measure(measured[lang][level].get(name))
+              for level, name, *_ in _MEASURES
+          ),
           _alone(about[lang]["raters"]),
       ])
-      for lang, levels in measured.items()
+      for lang in common.in_order(results, measured)
   ]
   least, most = min(sizes.values()), max(sizes.values())
   n = f"{least:,}" if least == most else f"{least:,} to {most:,}"
