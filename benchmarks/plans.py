@@ -5,7 +5,10 @@
 Each plan is one `mlit plan --no_search --json`, half a minute to some minutes
 of compiling; its result is kept in benchmarks/plans/, so that a run that was
 stopped goes on where it was. Runs of one shape (LLaMA, LLaMA 2 and OpenLLaMA
-of 7B) are compiled once. --write only writes the page from what there is.
+of 7B) are compiled once. A result is the config's, whatever the code was: it
+holds the day and the commit (+: with changes) at which it was compiled, and
+the page shows them; delete its file to compile it anew. --write only writes the
+page from what there is.
 """
 
 import argparse
@@ -17,6 +20,8 @@ import pathlib
 import subprocess
 import sys
 import time
+
+from mlit_jax import records
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "plans"
@@ -127,7 +132,23 @@ def result(line: list[str], until: float, only: str) -> dict | None:
     if not file.exists():
       print(f"  {done.stderr.strip().splitlines()[-1:]}", flush=True)
       return None
-  return json.loads(file.read_text(encoding="utf-8"))["plans"][0]
+    found = json.loads(file.read_text(encoding="utf-8"))
+    found["compiled"] = f"{time.strftime('%Y-%m-%d', time.gmtime())} {commit()}"
+    records.write_json(file, found)
+  found = json.loads(file.read_text(encoding="utf-8"))
+  return found["plans"][0] | {"compiled": found["compiled"]}
+
+
+def commit() -> str:
+  """The commit that is checked out; with a + if files of the package differ."""
+  def git(*arguments):
+    return subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True,
+        check=True,
+    ).stdout.strip()
+
+  changed = git("status", "--porcelain", "--", "mlit_jax", "configs")
+  return git("rev-parse", "--short", "HEAD") + "+" * bool(changed)
 
 
 def row(config: str, plan: dict) -> str:
@@ -142,7 +163,8 @@ def row(config: str, plan: dict) -> str:
     why = "does not fit"
     if not plan["failure"]:
       why += f": {memory['peak'] / gib:.1f}"
-    return "| " + " | ".join([*cells, why, "", "", ""]) + " |"
+    cells += [why, "", "", "", plan["compiled"]]
+    return "| " + " | ".join(cells) + " |"
   seconds, mfu = plan["seconds"], plan["mfu"]
   hours = plan.get("study", {}).get("hours")
   cells += [
@@ -150,6 +172,7 @@ def row(config: str, plan: dict) -> str:
       f"{seconds['best']:.2f}–{seconds['worst']:.2f}",
       f"{100 * mfu['best']:.0f}–{100 * mfu['worst']:.0f} %",
       f"{hours[0]:,.0f}–{hours[1]:,.0f}" if hours else "",
+      plan["compiled"],
   ]
   return "| " + " | ".join(cells) + " |"
 
@@ -159,26 +182,35 @@ def write(until: float, only: str) -> None:
   lines = [
       BEGIN, "", "### Beside MaxText's own ahead-of-time compile", "",
       "Peak GiB a chip, rows of 2,048 tokens, full remat, chunked loss:", "",
-      "| run | slice | rows | MaxText | here | |", "|---|---|---|---|---|---|",
+      "| run | slice | rows | MaxText | here | | compiled |",
+      "|---|---|---|---|---|---|---|",
   ]
-  for line, theirs in compared():
+  for (line, theirs), (*_, rows, _, _) in zip(
+      compared(), COMPARED, strict=True
+  ):
+    said = "not compiled yet | |"
     if (plan := result(line, until, only)) is not None:
       ours = plan["memory"]["peak"] / (1 << 30)
-      lines.append(
-          f"| {line[1]} | {line[3]} | {plan['batch']['rows']} | {theirs:.2f} |"
-          f" {ours:.2f} | {ours / theirs:.0%} |"
-      )
+      said = f"{ours:.2f} | {ours / theirs:.0%} | {plan['compiled']}"
+    lines.append(
+        f"| {line[1]} | {line[3]} | {rows} | {theirs:.2f} | {said} |"
+    )
   lines += [
       "", "### Every model of the papers, as its config has it", "",
       "| run | slice | batch | mesh | peak GiB a chip | s a step | MFU |"
-      " hours of the study |", "|---|---|---|---|---|---|---|---|",
+      " hours of the study | compiled |",
+      "|---|---|---|---|---|---|---|---|---|",
   ]
-  missing, every = 0, table()
+  missing, every, versions = 0, table(), set()
   for line in every:
     if (plan := result(line, until, only)) is not None:
       lines.append(row(line[1], plan))
+      versions.add(" and ".join(
+          f"{name} {version}" for name, version in plan["versions"].items()
+      ))
     else:
       missing += 1
+  lines += ["", f"By {'; '.join(sorted(versions))}."]
   if missing:
     lines += [
         "", f"{missing} of {len(every)} are not compiled yet; `python"
