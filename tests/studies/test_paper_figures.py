@@ -29,15 +29,29 @@ FIGURES = {
         )
     },
     "alpaca": {
-        "sizes_seen": "Figures 1 and 3", "sizes_unseen": "Figure 2",
-        "sizes_en": "Figure 1", "sizes_zh": "Figure 1", "sizes_he": "Figure 2",
-        "budgets_base": "Figure 1", "budgets_small": "Figure 3",
-        "robustness": "Figure 4", "sums_base": "Appendix",
-        "sums_small": "Appendix",
+        "methods_seen": "Figures 1 and 3", "methods_unseen": "Figure 2",
+        "robustness": "Figure 4",
+        **{
+            f"{name}_{method}": figure
+            for method in ("lora", "full")
+            for name, figure in (
+                ("sizes_seen", "Figures 1 and 3"), ("sizes_en", "Figure 1"),
+                ("sizes_zh", "Figure 1"), ("sizes_unseen", "Figure 2"),
+                ("sizes_he", "Figure 2"), ("robustness_sizes", "Figure 4"),
+            )
+        },
+        **{
+            f"{name}_{base}": figure
+            for base in ("base", "small", "base_lora", "small_lora")
+            for name, figure in (
+                ("budgets", "Figures 1 and 3"), ("sums", "Appendix"),
+            )
+        },
     },
     "polyglot": {
-        "scores_few": "MT-Bench-X, Lima-X", "gains_own": "mixtures, own",
+        "scores_few": "MT-Bench-X, Bactrian-X cut", "gains_own": "mixtures, own",
         "scores_many": "MT-Bench-X, Bactrian-X", "gains_cross": "its 9.9 %",
+        "scores_curated": "MT-Bench-X, Lima-X",
     },
     "xllama": {
         "questions": "Figure 4", "questions_all": "Table 2",
@@ -59,7 +73,10 @@ TABLES = {
     "lucky52": {
         "answers_correlations", "endings_correlations", "updates", "counts",
     },
-    "alpaca": {"bases_seen", "bases_unseen", *_MADE},
+    "alpaca": {
+        f"bases_{group}_{method}"
+        for group in ("seen", "unseen") for method in ("lora", "full")
+    } | _MADE,
     "polyglot": {"contests", *_MADE},
     "xllama": {
         "ablation", "consistency_all", "instructions", "laws", "shares",
