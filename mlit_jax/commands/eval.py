@@ -8,10 +8,11 @@ EXAMPLE = """mlit eval xcopa,xquad --model MODEL --data DIR --output runs/eval
   mlit eval --compare runs/eval_a runs/eval_b --output runs/a_b
 
 tasks: xcopa xstorycloze xwinograd xquad mlqa flores mgsm, and representation (a
-probe of the layers). The files in --data are the benchmarks' own
-(docs/evaluation.md). results.json holds task -> language -> {metric, score, n,
-ci}, items/ what was asked and answered, tables/ the same as CSV, groups.json
-means over languages"""
+probe of the layers). xcopa runs its two versions, xcopa:harness or
+xcopa:corrected one of them, and so do the next two. The files in --data are the
+benchmarks' own (docs/evaluation.md). results.json holds task -> language ->
+{metric, score, n, ci}, items/ what was asked and answered, tables/ the same as
+CSV, groups.json means over languages"""
 
 
 def add_arguments(parser) -> None:

@@ -68,6 +68,29 @@ def test_text_and_ids_are_those_of_transformers(name, which, made):
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("name", chat_templates.ALL)
+def test_an_answer_that_is_begun_is_cut_as_transformers_cuts_it(name, made):
+  transformers = pytest.importorskip("transformers")
+  path, tokenizer, form = made[name]
+  theirs = transformers.AutoTokenizer.from_pretrained(path)
+  for begun in ("El hombre", "El hombre ", "猫\n"):
+    messages = [HI, HELLO, MORE, Message("assistant", begun)]
+    text = theirs.apply_chat_template(
+        _dicts(messages), tokenize=False, continue_final_message=True
+    )
+    (segment,) = form.open_segments(tokenizer, messages)
+    assert "".join(segment.pieces) == text
+
+
+def test_an_answer_that_is_begun_must_be_in_the_text(made):
+  _, tokenizer, _ = made["chatml"]
+  form = CheckpointTemplate("{% for m in messages[:1] %}{{ m.content }}"
+                            "{% endfor %}")
+  with pytest.raises(TemplateError, match="leaves out an answer that is begun"):
+    form.open_segments(tokenizer, [HI, HELLO])
+
+
+@pytest.mark.torch
 @pytest.mark.parametrize("which", CONVERSATIONS)
 def test_the_loss_of_generation_parts_is_that_of_transformers(which, made):
   transformers = pytest.importorskip("transformers")
