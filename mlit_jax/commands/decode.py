@@ -3,7 +3,7 @@
 import sys
 import time
 
-from mlit_jax.commands import outputs, overrides
+from mlit_jax.commands import outputs, overrides, placing
 from mlit_jax.errors import UsageError
 
 SUMMARY = "answer the prompts of a JSONL file with a model"
@@ -16,7 +16,6 @@ command goes on. A row that cannot be answered gets a "failure", and the exit
 code is then 1. With --adapter a row is answered by the adapter that its field
 "adapter" names, and one that names none by every adapter"""
 
-_DTYPES = "float32", "bfloat16"
 _TOLD = 3  # reasons of failures
 
 
@@ -73,13 +72,9 @@ def add_arguments(parser) -> None:
       help="answer every N-th prompt only, from the I-th (from 0) on: for"
       " several hosts, each with an --output of its own",
   )
+  placing.add_arguments(parser, "answers")
   parser.add_argument(
-      "--mesh", default="-1,1,1", metavar="DATA,FSDP,TENSOR",
-      help="how devices are shared; default: all of them over answers",
-  )
-  parser.add_argument("--dtype", default="float32", choices=_DTYPES)
-  parser.add_argument(
-      "--cache_dtype", choices=(*_DTYPES, "int8"),
+      "--cache_dtype", choices=(*placing.DTYPES, "int8"),
       help="of keys and values kept; default: that of --dtype",
   )
 
@@ -100,10 +95,8 @@ def run(args) -> int:
       [args.output, f"{args.output}.part", f"{args.output}.summary.json"],
       [args.input],
   )
-  part, parts = _numbers(args.share, "/", "--share I/N, I from 0 to N-1", 2)
-  if not 0 <= part < parts:
-    raise UsageError(f"--share {args.share}: I must lie between 0 and N-1")
-  mesh = _numbers(args.mesh, ",", "--mesh DATA,FSDP,TENSOR", 3)
+  part, parts = _share(args.share)
+  mesh = placing.mesh_shape(args)
   adapters = _adapters(args.adapter)
   checkpoint_template.find(args.template, args.model)
   model, output = pathlib.Path(args.model), pathlib.Path(args.output)
@@ -141,7 +134,7 @@ def run(args) -> int:
   def make():
     answerer = answering.Answerer(
         model, args.template, args.batch_size, adapters=adapters,
-        mesh_shape=tuple(mesh), dtype=args.dtype,
+        mesh_shape=mesh, dtype=args.dtype,
         cache_dtype=args.cache_dtype, num_beams=args.beams,
         length_penalty=args.length_penalty,
     )
@@ -191,14 +184,17 @@ def _check(args) -> None:
     )
 
 
-def _numbers(text: str, separator: str, form: str, count: int) -> list[int]:
+def _share(text: str) -> tuple[int, int]:
+  """I and N of --share."""
   try:
-    numbers = [int(x) for x in text.split(separator)]
+    part, parts = map(int, text.split("/"))
   except ValueError:
-    numbers = []
-  if len(numbers) != count:
-    raise UsageError(f"{text!r}: write it as {form}")
-  return numbers
+    raise UsageError(
+        f"{text!r}: write it as --share I/N, I from 0 to N-1"
+    ) from None
+  if not 0 <= part < parts:
+    raise UsageError(f"--share {text}: I must lie between 0 and N-1")
+  return part, parts
 
 
 def _adapters(given: list[str]) -> dict:

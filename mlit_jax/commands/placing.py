@@ -2,7 +2,7 @@
 
 from mlit_jax.errors import UsageError
 
-_DTYPES = "float32", "bfloat16"
+DTYPES = "float32", "bfloat16"
 
 
 def add_arguments(parser, rows: str) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser, rows: str) -> None:
       help=f"how devices are shared; default: all of them over {rows}",
   )
   parser.add_argument(
-      "--dtype", default="float32", choices=_DTYPES,
+      "--dtype", default="float32", choices=DTYPES,
       help="of weights and activations; default: float32",
   )
 

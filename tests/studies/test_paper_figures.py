@@ -49,7 +49,8 @@ FIGURES = {
         },
     },
     "polyglot": {
-        "scores_few": "MT-Bench-X, Bactrian-X cut", "gains_own": "mixtures, own",
+        "scores_few": "MT-Bench-X, Bactrian-X cut",
+        "gains_own": "mixtures, own",
         "scores_many": "MT-Bench-X, Bactrian-X", "gains_cross": "its 9.9 %",
         "scores_curated": "MT-Bench-X, Lima-X",
     },

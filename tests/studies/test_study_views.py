@@ -148,7 +148,10 @@ def _variants(ways):
       "growth": {"seen": row, "unseen": {}},
       "order": {"systems": []}, "systems": {}, "robustness": {},
       "change": {
-          label: {"base": {"value": 0.0}, "all": {"value": 10 * value}}
+          label: {
+              budget: {"value": x, "ci": [x - 1, x + 1], "n": 60}
+              for budget, x in (("base", 0.0), ("all", 10 * value))
+          }
           for label, value in score.items()
       },
   }
@@ -179,7 +182,8 @@ def test_ways_of_tuning_stand_beside_each_other_at_every_size():
   _, full, lora = section.items
   assert [p.y for p in full.series[1].points] == [10, 20]
   assert [p.y for p in lora.series[1].points] == [15, 25]
-  assert "LoRA" in lora.title and "No interval" in lora.basis
+  assert "LoRA" in lora.title and "95% interval" in lora.basis
+  assert (lora.series[1].points[0].low, lora.series[1].points[0].n) == (14, 60)
 
 
 def test_one_way_of_tuning_is_not_named():
