@@ -120,20 +120,23 @@ def test_equal_runs_give_equal_bytes(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, killed_in, kept", [
-    ("lucky52", "model-first-02", "model-base"),
+@pytest.mark.parametrize("name, killed_in, kept, options", [
+    ("lucky52", "model-first-02", "model-base", ()),
     # Where adapters train together, and full tuning stands beside them.
-    ("alpaca", "adapters-lora-mono-en", "model-base"),
-    ("polyglot", "decode-many-all-parallel", "model-many-all-parallel"),
+    ("alpaca", "adapters-lora-mono-en", "model-base",
+     ("--study.experiments=methods",)),
+    ("polyglot", "decode-many-all-parallel", "model-many-all-parallel", ()),
     # What is tuned after the laws hangs on what was measured before.
-    ("xllama", "model-muit-12-optimised", "laws"),
+    ("xllama", "model-muit-12-optimised", "laws", ()),
 ])
-def test_killed_it_ends_with_the_same_bytes(name, killed_in, kept, tmp_path):
-  done = _run(name, tmp_path / "one")
+def test_killed_it_ends_with_the_same_bytes(
+    name, killed_in, kept, options, tmp_path
+):
+  done = _run(name, tmp_path / "one", *options)
   assert done.returncode == 0, done.stderr
   steps = tmp_path / "two" / "steps"
   process = subprocess.Popen(
-      small_studies.command(name, tmp_path / "two"),
+      small_studies.command(name, tmp_path / "two", *options),
       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
       start_new_session=True,
   )
@@ -146,7 +149,7 @@ def test_killed_it_ends_with_the_same_bytes(name, killed_in, kept, tmp_path):
   assert not (steps / killed_in / "done.json").exists()
   assert not (tmp_path / "two" / "results.json").exists()
   before = (steps / kept / "done.json").stat().st_mtime_ns
-  done = _run(name, tmp_path / "two")
+  done = _run(name, tmp_path / "two", *options)
   assert done.returncode == 0, done.stderr
   assert (steps / kept / "done.json").stat().st_mtime_ns == before
   for file in ("results.json", "answers.jsonl", "judgments.jsonl"):
