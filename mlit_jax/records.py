@@ -424,6 +424,11 @@ def _parse_line(where: str, line: bytes, whole: bool) -> dict | RecordError:
       json.dumps(row, ensure_ascii=False).encode()
   except UnicodeDecodeError:
     return RecordError(f"{where}: not UTF-8; save the file as UTF-8")
+  except UnicodeEncodeError:
+    return RecordError(
+        f"{where}: a lone surrogate, which no file can hold; write the whole"
+        " character"
+    )
   # RecursionError: nested too deeply. ValueError: also a number of thousands of
   # digits.
   except (ValueError, RecursionError) as e:

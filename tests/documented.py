@@ -60,6 +60,7 @@ RUN = (
     "mlit study xllama:paper --study.experiments=ablation --plan",
     "mlit study pinch:paper_slavic --plan",
     "mlit study alpaca:paper_full --plan",
+    "mlit study alpaca:paper_all --study.experiments=sizes --plan",
     "launch/assign pinch:pocket --slices 4",
 )
 # `launch/tpu` and `launch/gke` with --dry_run: they need a cloud.

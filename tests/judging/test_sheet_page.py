@@ -99,7 +99,6 @@ def _press(browser, *keys):
 def _reload(browser):
   """Loads the page anew and waits for it."""
   browser.execute_script("document.title = 'old'")
-  time.sleep(0.3)  # what is kept travels to another process
   browser.refresh()
   for _ in range(250):
     if browser.title != "old":
@@ -114,6 +113,19 @@ def _says(browser, selector, text) -> bool:
       return True
     time.sleep(0.02)
   print(_one(browser, selector).text)
+  return False
+
+
+def _kept(browser, progress) -> bool:
+  """Whether the page, loaded anew, knows what was rated.
+
+  What is kept travels to another process, which on a busy machine takes longer
+  than a reload; a later one finds it.
+  """
+  for _ in range(4):
+    _reload(browser)
+    if _says(browser, "#progress", progress):
+      return True
   return False
 
 
@@ -134,8 +146,7 @@ def test_rate_reload_export_import(opened, sheet, downloads):
   assert _says(opened, "#progress", "0 of 10 rated")
   _press(opened, *given[:4])
   assert _says(opened, "#progress", "4 of 10 rated")
-  _reload(opened)
-  assert _says(opened, "#progress", "4 of 10 rated")
+  assert _kept(opened, "4 of 10 rated")
   assert _says(opened, "#number", "Item 5 of 10")
   _press(opened, *given[4:])
   assert _says(opened, "#progress", "All 10 rated. Export them now.")

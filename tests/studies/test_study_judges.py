@@ -226,11 +226,11 @@ def test_results_hold_no_path(tmp_path):
 def test_ratios_of_no_verdict_are_none():
   gains = xllama_results.gain({"ar": 5.0, "he": None}, {"ar": 2.0, "he": 1.0})
   assert gains == {"languages": {"ar": 3.0, "he": None}, "mean": None}
-  assert polyglot_results._percent(6.0, polyglot_results._mean([5, 3])) == 50
-  assert polyglot_results._percent(6.0, polyglot_results._mean([5, None])) is (
-      None
-  )
-  assert polyglot_results._percent(None, 5.0) is None
+  six, five, three = (([x], ["q"]) for x in (6.0, 5.0, 3.0))
+  assert polyglot_results.gain(six, [five, three])["value"] == 50
+  nothing = {"value": None, "ci": [None, None], "n": 0}
+  assert polyglot_results.gain(six, [five, ([], [])]) == nothing
+  assert polyglot_results.gain(([], []), [five]) == nothing
 
 
 @pytest.fixture(scope="module")
