@@ -169,12 +169,17 @@ def row(config: str, plan: dict) -> str:
   hours = plan.get("study", {}).get("hours")
   cells += [
       f"{memory['peak'] / gib:.2f} of {memory['available'] / gib:.2f}",
-      f"{seconds['best']:.2f}–{seconds['worst']:.2f}",
+      f"{_short(seconds['best'])}–{_short(seconds['worst'])}",
       f"{100 * mfu['best']:.0f}–{100 * mfu['worst']:.0f} %",
-      f"{hours[0]:,.0f}–{hours[1]:,.0f}" if hours else "",
+      f"{_short(hours[0])}–{_short(hours[1])}" if hours else "",
       plan["compiled"],
   ]
   return "| " + " | ".join(cells) + " |"
+
+
+def _short(number: float) -> str:
+  """In three digits, or whole."""
+  return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def write(until: float, only: str) -> None:

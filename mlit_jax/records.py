@@ -412,8 +412,7 @@ def _take_messages(row: dict) -> tuple[Message, ...]:
 
 
 def _parse_line(where: str, line: bytes, whole: bool) -> dict | RecordError:
-  ends = b"\n" if whole else (b"\n", b"}")
-  if not line.endswith(ends):
+  if not line.endswith(b"\n" if whole else (b"\n", b"}")):
     return RecordError(
         f"{where}: the last line has no newline: the file was cut off; write it"
         " again, or end the line if it is whole"
@@ -425,16 +424,12 @@ def _parse_line(where: str, line: bytes, whole: bool) -> dict | RecordError:
   except UnicodeDecodeError:
     return RecordError(f"{where}: not UTF-8; save the file as UTF-8")
   except UnicodeEncodeError:
-    return RecordError(
-        f"{where}: a lone surrogate, which no file can hold; write the whole"
-        " character"
-    )
+    return RecordError(f"{where}: a lone surrogate; write a whole character")
   # RecursionError: nested too deeply. ValueError: also a number of thousands of
   # digits.
   except (ValueError, RecursionError) as e:
-    reason = str(e)
-    if isinstance(e, json.JSONDecodeError):
-      reason = f"{e.msg} at column {e.colno}"
+    is_syntax = isinstance(e, json.JSONDecodeError)
+    reason = f"{e.msg} at column {e.colno}" if is_syntax else e
     return RecordError(
         f"{where}: not JSON ({reason}); one JSON object a line is expected"
     )

@@ -118,7 +118,7 @@ def pinch(name: str, model: Mapping[str, Any]):
 def t5x(name: str, model: Mapping[str, Any]):
   """How T5X fine-tunes mT5 (Xue et al. 2021, section 3.2): Adafactor, 1e-3.
 
-  Dropout is 0.1, T5X's for fine-tuning.
+  Dropout is 0.1, T5X's for fine-tuning, and its z-loss is 1e-4.
   """
   config = _start(name, model, length=512)
   config.data.input_length = 1024
@@ -126,6 +126,7 @@ def t5x(name: str, model: Mapping[str, Any]):
       "optimizer": "adafactor", "learning_rate": 1e-3,
       "schedule": "constant", "warmup_ratio": 0.0,
       "batch_size": 128, "epochs": 3, "remat": "context", "dropout": 0.1,
+      "z_loss": 1e-4,
   }
   config.plan = {"examples": _ALPACA_ROWS, "runs": 1}
   return config

@@ -105,8 +105,12 @@ def _result(row: dict, score) -> dict:
 
 def _all_together(rows: list[dict], scores) -> str:
   """Bits of all texts by their length: long texts weigh more."""
-  bits = -sum(score.logprob for score in scores) / math.log(2)
-  sizes = [_sizes(row["text"]) for row in rows]
+  there = [
+      (row, score) for row, score in zip(rows, scores, strict=True)
+      if not isinstance(score, str)
+  ]
+  bits = -sum(score.logprob for _, score in there) / math.log(2)
+  sizes = [_sizes(row["text"]) for row, _ in there]
   size, words = map(sum, zip(*sizes, strict=True))
   return (
       f"all texts: {bits / size:.4f} bits per byte, {bits / words:.4f} per word"

@@ -60,6 +60,12 @@ class Causal:
     """A cache."""
     return decoder.init_caches(self.config, slots, lengths.own, self._dtype)
 
+  def before_answers(
+      self, tokens: Int[Array, "R T"], lengths: Int[Array, "R"]
+  ) -> tuple[Int[Array, "R T"], Int[Array, "R"]]:
+    """What answers go on from, and its lengths: the prompts themselves."""
+    return tokens, lengths
+
   def read(
       self,
       variables: Mapping[str, Any],
@@ -141,6 +147,10 @@ class EncoderDecoder:
         stack(lengths.own), stack(lengths.encoder),
         jnp.zeros((1, slots), jnp.int32),
     )
+
+  def before_answers(self, tokens, lengths):
+    """As of Causal: the start token; the prompt is another row."""
+    return jnp.full_like(tokens[:, :1], START_ID), jnp.ones_like(lengths)
 
   def read(self, variables, tokens, lengths):
     """As of Causal."""

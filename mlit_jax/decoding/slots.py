@@ -51,7 +51,7 @@ class Slots(NamedTuple):
     count: tokens chosen so far.
     limits, adapters, choice: as of Prompts.
     running: whether the answer goes on.
-    seen: tokens of the prompt and of the answer.
+    seen: tokens of the answer and of what it goes on from.
   """
 
   cache: Any
@@ -149,10 +149,11 @@ class Programs:
     p, vocab = prompts, self._reader.config.vocab_size
     own = variables(params, adapters, p.adapters)
     logits, cache, position = self._reader.read(own, p.tokens, p.lengths)
-    padding = jnp.arange(p.tokens.shape[1]) >= p.lengths[:, None]
-    rows = jnp.arange(len(p.tokens))
-    seen = jnp.zeros((len(p.tokens), vocab), bool)
-    seen = seen.at[rows[:, None], jnp.where(padding, vocab, p.tokens)].set(
+    before, lengths = self._reader.before_answers(p.tokens, p.lengths)
+    padding = jnp.arange(before.shape[1]) >= lengths[:, None]
+    rows = jnp.arange(len(before))
+    seen = jnp.zeros((len(before), vocab), bool)
+    seen = seen.at[rows[:, None], jnp.where(padding, vocab, before)].set(
         True, mode="drop"
     )
     count = jnp.zeros_like(p.lengths)

@@ -20,7 +20,7 @@ from mlit_jax.data.chat import Form
 from mlit_jax.data.checkpoint_template import TemplateError
 from mlit_jax.decoding.requests import Request
 from mlit_jax.errors import UsageError
-from mlit_jax.evals import conversations, pairs, scoring
+from mlit_jax.evals import conversations, lm, pairs, scoring
 from mlit_jax.records import Message
 
 _DTYPES = "float32", "bfloat16"
@@ -136,20 +136,17 @@ class MlitLM(LM):
       self, requests, disable_tqdm: bool = False
   ) -> list[tuple[float, bool]]:
     rows = [request.args for request in requests]
-    found = []
-    for row, score in zip(
-        rows, self._model.score(rows, truncate=True), strict=True
-    ):
-      if isinstance(score, str):
-        raise pairs.PairError(f"{row!r:.80}: {score}")
-      found.append((score.logprob, score.is_greedy))
-    return found
+    return [
+        (score.logprob, score.is_greedy)
+        for score in _all(rows, self._model.score(rows, truncate=True))
+    ]
 
   def loglikelihood_rolling(
       self, requests, disable_tqdm: bool = False
   ) -> list[float]:
     texts = [request.args[0] for request in requests]
-    return [score.logprob for score in self._model.rolling(texts)]
+    scores = _all(texts, self._model.rolling(texts))
+    return [score.logprob for score in scores]
 
   def generate_until(self, requests, disable_tqdm: bool = False) -> list[str]:
     tokenizer = self._model.tokenizer
@@ -197,6 +194,16 @@ def _size(name: str, value: int | str) -> int:
   if not str(value).isdecimal() or int(value) < 1:
     raise UsageError(f"{name} must be at least 1, not {value}")
   return int(value)
+
+
+def _all(asked: Sequence, scores: Sequence[lm.Score | str]) -> list[lm.Score]:
+  """The scores; PairError if what was asked has one that failed."""
+  found = []
+  for row, score in zip(asked, scores, strict=True):
+    if isinstance(score, str):
+      raise pairs.PairError(f"{row!r:.80}: {score}")
+    found.append(score)
+  return found
 
 
 def main() -> int:

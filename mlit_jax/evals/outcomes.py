@@ -12,7 +12,10 @@ from mlit_jax.evals import mt
 from mlit_jax.evals.benchmarks import BENCHMARKS
 
 # Metrics whose values lie between 0 and 1; the interval of others is bootstrap.
-_SHARES = ("accuracy", "exact_match", "f1", "contains", "retrieval")
+_SHARES = (
+    "accuracy", "exact_match", "exact_match_flexible", "f1", "contains",
+    "retrieval",
+)
 RESULTS = "results.json"
 
 

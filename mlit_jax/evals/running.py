@@ -147,10 +147,13 @@ def _choose(model, name, lang, items: Sequence[Choice], options) -> list[dict]:
   """Rows with the options' log-probabilities; too long a context is cut."""
   pairs = [pair for item in items for pair in item.options]
   found = model.score(pairs)
-  too_long = [i for i, score in enumerate(found) if isinstance(score, str)]
-  again = model.score([pairs[i] for i in too_long], truncate=True)
-  for i, score in zip(too_long, again, strict=True):
+  failed = [i for i, score in enumerate(found) if isinstance(score, str)]
+  again = model.score([pairs[i] for i in failed], truncate=True)
+  too_long = set()
+  for i, score in zip(failed, again, strict=True):
     found[i] = score
+    if not isinstance(score, str):
+      too_long.add(i)
   rows, place = [], 0
   for item in items:
     number = len(item.options)

@@ -1,5 +1,6 @@
 """A model directory ready to score texts."""
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -15,6 +16,10 @@ from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.interchange import huggingface
 
 _ENCODED = 2048  # tokens
+_NOT_FINITE = (
+    "the model's log-probability is not a finite number: its weights are"
+    " broken, or overflow in --dtype"
+)
 
 
 class LanguageModel:
@@ -96,14 +101,17 @@ class LanguageModel:
       except pairs.PairError as e:
         found[i] = str(e)
     for score in self._scorer.score(self.params, asked):
-      found[int(score.id)] = score
+      found[int(score.id)] = _finite(score)
     return found
 
-  def rolling(self, texts: Iterable[str]) -> list[lm.Score]:
+  def rolling(self, texts: Iterable[str]) -> list[lm.Score | str]:
     """Scores each text as a whole, whatever its length.
 
     As in lm-evaluation-harness a begin token is of the text's tokens, and is
     predicted from the same token; a text without tokens has 0 of them.
+
+    Returns:
+      A score per text, in their order, or why there is none.
 
     Raises:
       PairError: the model is an encoder-decoder, which has none.
@@ -131,7 +139,7 @@ class LanguageModel:
           before.num_tokens + score.num_tokens,
           before.is_greedy and score.is_greedy,
       )
-    return totals
+    return [_finite(total) for total in totals]
 
   def prompt(self, text: str) -> list[int]:
     """Ids of a prompt that is put as it is, or of a conversation."""
@@ -197,3 +205,7 @@ class LanguageModel:
       )
     encode = pairs.encode_apart if self._encodes else pairs.encode
     return encode(self.tokenizer, context, continuation)
+
+
+def _finite(score: lm.Score) -> lm.Score | str:
+  return score if math.isfinite(score.logprob) else _NOT_FINITE

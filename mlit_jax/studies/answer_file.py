@@ -84,7 +84,6 @@ def run(
   part = output.with_name(output.name + _PART)
   output.parent.mkdir(parents=True, exist_ok=True)
   done = _read_part(part, identity)
-  began, tokens = time.monotonic(), 0
   given = {
       i: {"response": q.to_row()}
       for i, q in enumerate(questions)
@@ -93,6 +92,7 @@ def run(
   left = [i for i in range(len(questions)) if i not in done | given]
   # What is wrong with the model or the options leaves no file behind.
   answerer = make() if left else None
+  began, tokens = time.monotonic(), 0
   with open(part, "a", encoding="utf-8") as file:
     if not file.tell():
       _append(file, {"run": identity})

@@ -141,11 +141,14 @@ class Slices:
     """Bytes per second that a chip can send to its neighbours in all.
 
     A dimension of two chips has one link; a longer one has two if it is a
-    ring. A line is used to its ends and back: it counts as one.
+    ring. A line is used to its ends and back: it counts as one. Slices in three
+    dimensions have rings only where all of them are long enough (Google Cloud's
+    pages "TPU v4" and "TPU v5p").
     """
-    links = 0
+    links, wrap = 0, self.chip.wrap
+    torus = len(self.shape) < 3 or all(n % wrap == 0 for n in self.shape)
     for size in self.shape:
-      ring = size > 2 and size % self.chip.wrap == 0
+      ring = torus and size > 2 and size % wrap == 0
       links += 2 if ring else int(size > 1)
     return links * self.chip.link_bandwidth
 

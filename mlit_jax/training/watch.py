@@ -51,7 +51,7 @@ class Watch:
     # (mean, steps seen) of each adapter, after the last two steps looked at.
     self._means = self._before = [(0.0, 0)] * num_adapters
     self._last = 0  # the step looked at last
-    self._in_a_row = 0
+    self._in_a_row = [0] * num_adapters
 
   def limits(self, step: int) -> np.ndarray:
     """Above which a loss is bad, [K].
@@ -90,13 +90,14 @@ class Watch:
             self._means, progress.losses, progress.ok, strict=True
         )
     ]
-    if not bad:
-      self._in_a_row = 0
-      return False
-    self._in_a_row += 1
-    if self._config.on_bad_step == "stop" or self._in_a_row > _MOST_IN_A_ROW:
-      raise TrainingError(self._say(progress, bad[0]))
-    return True
+    for k, ok in enumerate(progress.ok):
+      if ok is not None:  # it had something to learn
+        self._in_a_row[k] = 0 if ok else self._in_a_row[k] + 1
+    for k in bad:
+      too_many = self._in_a_row[k] > _MOST_IN_A_ROW
+      if self._config.on_bad_step == "stop" or too_many:
+        raise TrainingError(self._say(progress, k))
+    return bool(bad)
 
   def get_state(self) -> dict:
     """As JSON values."""
@@ -108,7 +109,7 @@ class Watch:
   def set_state(self, state: dict) -> None:
     """Goes on from what `get_state` returned."""
     self._means, self._before = list(state["means"]), list(state["before"])
-    self._last, self._in_a_row = state["last"], state["in_a_row"]
+    self._last, self._in_a_row = state["last"], list(state["in_a_row"])
 
   def _say(self, progress, k: int) -> str:
     loss, norm = progress.losses[k], progress.grad_norms[k]
@@ -121,7 +122,7 @@ class Watch:
     if len(progress.losses) > 1:
       what += f" in adapter {k}"
     if self._config.on_bad_step != "stop":
-      what += f", the {self._in_a_row}th bad step in a row,"
+      what += f", the {self._in_a_row[k]}th bad step in a row,"
     return (
         f"{what} at step {progress.step} of {progress.num_steps} (learning"
         f" rate {progress.learning_rates[k]:.2e}); lower the rate or look at"

@@ -65,7 +65,9 @@ def directory(tmp_path_factory):
   return place
 
 
-def test_decode_gives_their_greedy_answers(directory, tmp_path):
+@pytest.mark.parametrize("penalty", [1.0, 5.0])
+def test_decode_gives_their_greedy_answers(directory, penalty, tmp_path):
+  """A penalty is of what the decoder has read, not of the prompt."""
   tokenizer = tokenizers.load(directory)
   network = transformers.AutoModelForSeq2SeqLM.from_pretrained(directory)
   prompts = [LINES[0], LINES[2], LINES[3][:9]]
@@ -78,12 +80,14 @@ def test_decode_gives_their_greedy_answers(directory, tmp_path):
   assert main.main([
       "decode", "--model", str(directory), "--input", str(source), "--output",
       str(out), "--max_new_tokens", "9", "--batch_size", "2",
+      "--repetition_penalty", str(penalty),
   ]) == 0
   found = [json.loads(line) for line in out.read_text().splitlines()]
   for row, text in zip(found, prompts, strict=True):
     ids = [*tokenizer.encode(text), tokenizer.eos_id]
     theirs = network.generate(
-        torch.tensor([ids]), max_new_tokens=9, do_sample=False
+        torch.tensor([ids]), max_new_tokens=9, do_sample=False,
+        repetition_penalty=penalty,
     )[0, 1:].tolist()
     if tokenizer.eos_id in theirs:
       theirs = theirs[: theirs.index(tokenizer.eos_id)]

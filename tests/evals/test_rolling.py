@@ -3,7 +3,9 @@
 import json
 import math
 
+import numpy as np
 import pytest
+from safetensors import numpy as safetensors_numpy
 
 from mlit_jax import main
 from mlit_jax.evals import scoring
@@ -86,3 +88,23 @@ def test_the_command_counts_bits_as_the_harness(made, tmp_path, capsys):
   assert f"all texts: {told}" in capsys.readouterr().out
   assert main.main([*command, "--too_long", "truncate"]) == 2
   assert "--too_long is for contexts" in capsys.readouterr().err
+
+
+def test_numbers_that_are_not_finite_are_no_scores(tmp_path, capsys):
+  """Of a run that diverged, say: no NaN in a file, and no accuracy of it."""
+  place = random_models.write("llama", tmp_path / "model")
+  weights = place / "model.safetensors"
+  tensors = safetensors_numpy.load_file(weights)
+  tensors["model.norm.weight"][:] = np.nan
+  safetensors_numpy.save_file(tensors, weights, {"format": "pt"})
+  model = scoring.LanguageModel(place)
+  pair, text = model.score([(LINES[0], "x")]), model.rolling([LINES[0]])
+  assert "not a finite number" in pair[0] and pair == text
+  source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+  source.write_text(json.dumps({"id": "a", "text": LINES[0]}) + "\n")
+  assert main.main([
+      "score", "--rolling", "--model", str(place), "--input", str(source),
+      "--output", str(out),
+  ]) == 1
+  assert json.loads(out.read_text()) == {"id": "a", "failure": text[0]}
+  assert "all texts" not in capsys.readouterr().out

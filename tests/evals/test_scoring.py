@@ -129,7 +129,7 @@ def test_the_command_names_every_bad_row(directory, tmp_path, capsys):
   ] == [
       "", "2: not JSON (Expecting proper", "line 3: the id 'a' stands twi",
       "line 4: 'id' must be text; gi", "the continuation has no token",
-      "context and continuation have", "", "8: a lone surrogate, which no",
+      "context and continuation have", "", "8: a lone surrogate; write a ",
   ]
   assert found[0]["num_tokens"] >= 1
   assert "6 of 8 rows failed" in capsys.readouterr().out

@@ -52,6 +52,10 @@ def test_links_by_hand():
   assert parse("v5e-256").link_bandwidth == 4 * 50e9
   # Google's page says 1,200 GB/s a chip, both ways, of v5p's six links.
   assert 2 * parse("v5p-128").link_bandwidth == 1200e9
+  # 2x2x4 and 2x4x4 are no tori: a link a dimension.
+  for name in ("v4-32", "v4-64", "v5p-32", "v5p-64"):
+    slices = parse(name)
+    assert slices.link_bandwidth == 3 * slices.chip.link_bandwidth, name
   assert 2 * parse("v6e-256").link_bandwidth == 800e9
   assert parse("v5e-1").link_bandwidth == 0
 
