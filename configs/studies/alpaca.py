@@ -55,6 +55,7 @@ MODELS = (
 )
 _EXPERIMENTS = ("unseen", "sizes", "methods", "robustness")
 _HELD_OUT = 1000, 200  # examples, and steps between two validations
+_LAST = "The last checkpoint is taken, not the best by validation."
 
 
 def get_config(preset: str = "pocket") -> ml_collections.ConfigDict:
@@ -76,6 +77,8 @@ def _pocket() -> ml_collections.ConfigDict:
       "Of the paper's nine languages Bulgarian, German and French are missing;"
       " for its unseen ones, Bengali and Norwegian, stand Hebrew and Swahili.",
       f"{pocket.DECODER} the paper's sixteen bases of five families.",
+      "60 questions in each of four seen languages stand in for 50 in six.",
+      _LAST,
   )
   config.test_languages = ("en", "es", "ru", "zh")  # seen, rated
   config.unseen_languages = ("he", "sw")
@@ -103,6 +106,7 @@ def _pocket_lora() -> ml_collections.ConfigDict:
   config.tune = config.other_tune
   del config.other_tune
   config.tune.held_out, config.tune.validate_every = 60, 25
+  config.substitutions = tuple(x for x in config.substitutions if x != _LAST)
   return config
 
 

@@ -45,7 +45,9 @@ class Variant:
 
   def system(self, name: str) -> str:
     """The name of one of its models."""
-    return "-".join([x for x in self.label.split("-") if x != BASE] + [name])
+    base = [self.base] if self.base != BASE else []
+    way = [self.method] if self.tuning == OTHER else []
+    return "-".join([*base, *way, name])
 
 
 def left_out(config) -> dict[str, str]:

@@ -150,7 +150,8 @@ def check(config) -> None:
     )
   checks.names("designs", config.designs, DESIGNS)
   checks.names("experiments", config.experiments, EXPERIMENTS)
-  if config.curated:
+  is_curated = CURATED not in left_out(config)
+  if is_curated:
     material.check(config.curated, pipeline.given(config))
   checks.budget(config)
   if not len(config.languages) <= config.few_examples <= config.num_examples:
@@ -159,10 +160,12 @@ def check(config) -> None:
         f" {len(config.languages)} and num_examples={config.num_examples}"
     )
   chosen = len(items.chosen())
-  if config.curated == material.CURATED and config.few_examples > chosen:
+  own = is_curated and config.curated == material.CURATED
+  if own and config.few_examples > chosen:
     raise UsageError(
         f"few_examples={config.few_examples}: the pocket world's chosen"
-        f" examples are {chosen}"
+        f" examples are {chosen}; leave curated out of experiments, or give a"
+        " source of your own (--study.curated=NAME)"
     )
   asking.check(config)
 

@@ -9,7 +9,14 @@ from mlit_jax import languages
 from mlit_jax.commands import study as command
 from mlit_jax.data import recipe_spec
 from mlit_jax.errors import UsageError
-from mlit_jax.studies import loading, lucky52_results, material, pinch
+from mlit_jax.studies import (
+    alpaca,
+    loading,
+    lucky52_results,
+    material,
+    pinch,
+    polyglot,
+)
 from mlit_jax.studies import study as study_lib
 
 
@@ -227,6 +234,26 @@ def test_translation_and_reading_material_is_parallel_and_held_out():
     assert other.response in prompt.prompt
   for row in material.prompts("reading", codes, {}):
     assert row.prompt.count(row.response) == 1
+
+
+def test_what_is_not_asked_for_has_no_limits():
+  """The curated set has 150 examples; without it there may be more."""
+  config = command.load(
+      "polyglot", ["--study.few_examples=151", "--study.experiments=few"]
+  )[2]
+  assert "curated" not in polyglot.sizes(config)
+
+
+def test_bases_whose_names_end_alike_have_models_of_their_own():
+  names = [
+      alpaca.Variant(base, way, section, "").system("all")
+      for base in ("base", "my", "my-base")
+      for way, section in (("full", alpaca.TUNE), ("lora", alpaca.OTHER))
+  ]
+  assert names == [
+      "all", "lora-all", "my-all", "my-lora-all", "my-base-all",
+      "my-base-lora-all",
+  ]
 
 
 def test_wrong_answers_are_false_and_of_the_same_kind():

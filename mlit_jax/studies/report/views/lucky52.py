@@ -39,7 +39,8 @@ def view(results: Mapping[str, Any]) -> spec.View:
           "Who has seen what: " + "; ".join(
               f"{group}: {common.names(codes)}" for group, codes in
               groups.items()
-          ) + ".",
+          ) + ". The groups are computed from the lists of languages: the paper"
+          " has Japanese among those never seen, which its tuning list names.",
       ],
       [_finding(results, test) for test in results["tests"]],
       [*sections, _updates(results), common.closing(results)],
