@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-import test_small_studies
+import small_studies
 
 from mlit_jax.errors import UsageError
 from mlit_jax.studies import joining, runner
@@ -181,7 +181,7 @@ def _mlit(*words):
 def test_models_of_two_slices_make_one_report(tmp_path):
   """LoRA over a pocket base, which each slice trains by itself."""
   options = [
-      *test_small_studies.TINY, *test_small_studies.SMALL["alpaca"],
+      *small_studies.TINY, *small_studies.SMALL["alpaca"],
       "--study.tune.rows_together=0",
   ]
   name = "alpaca:pocket_lora"
