@@ -1,6 +1,6 @@
 """Makes docs/plan.md: every paper model on slices of v4, v5e, v5p and v6e.
 
-    python benchmarks/plans.py [--only TEXT] [--minutes N] [--write]
+    python benchmarks/plans.py [--only TEXT] [--minutes N] [--jobs N] [--write]
 
 Each plan is one `mlit plan --no_search --json`, half a minute to some minutes
 of compiling; its result is kept in benchmarks/plans/, so that a run that was
@@ -12,6 +12,7 @@ page from what there is.
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
 import hashlib
 import importlib
@@ -46,12 +47,12 @@ COMPARED = (
     ("llama2_7b:lora", "v5p-32", 16, _LORA, 2.75),
 )
 MODELS = (
-    "bloom_7b1", "llama_7b", "mixtral_8x7b", "bloom_560m", "bloom_1b1",
-    "bloom_1b7", "bloom_3b", "pythia_70m", "pythia_160m", "pythia_410m",
-    "pythia_1b", "pythia_1b4", "pythia_2b8", "pythia_6b9", "pythia_12b",
-    "llama_13b", "llama2_7b", "llama2_13b", "openllama_7b", "baichuan2_7b",
-    "eu24_7b", "gemma_2b", "gemma_7b", "mt5_small", "mt5_base", "mt5_large",
-    "mt5_xl", "mt5_xxl",
+    "bloom_7b1", "llama_7b", "mixtral_8x7b", "llama_13b", "llama2_7b",
+    "llama2_13b", "openllama_7b", "baichuan2_7b", "eu24_7b", "gemma_2b",
+    "gemma_7b", "bloom_560m", "bloom_1b1", "bloom_1b7", "bloom_3b",
+    "mt5_small", "mt5_base", "mt5_large", "mt5_xl", "mt5_xxl", "pythia_70m",
+    "pythia_160m", "pythia_410m", "pythia_1b", "pythia_1b4", "pythia_2b8",
+    "pythia_6b9", "pythia_12b",
 )
 SLICES = ("v5litepod-64", "v5p-32", "v4-64", "v6e-32")
 MORE = (("llama_7b:lora", "v5litepod-8"),)  # small slices that are enough
@@ -117,24 +118,40 @@ def _said(value):
   return found
 
 
-def result(line: list[str], until: float, only: str) -> dict | None:
-  """The plan of a command line: from its file, or compiled now."""
-  file = RESULTS / f"{identity(line)}.json"
-  if not file.exists():
-    if time.monotonic() > until or only not in " ".join(line):
-      return None
-    RESULTS.mkdir(exist_ok=True)
+def fill(lines: list[list[str]], until: float, only: str, jobs: int) -> None:
+  """Compiles the plans that have no file yet, `jobs` at once."""
+  RESULTS.mkdir(exist_ok=True)
+  missing = {}
+  for line in lines:
+    file = RESULTS / f"{identity(line)}.json"
+    if only in " ".join(line) and not file.exists():
+      missing.setdefault(file, line)
+
+  def one(file, line):
+    if time.monotonic() > until:
+      return
     print(" ".join(line), flush=True)
+    code = commit()
     done = subprocess.run(
         [sys.executable, "-m", "mlit_jax.main", "plan", *line, "--json", file],
         cwd=ROOT, capture_output=True, text=True,
     )
     if not file.exists():
       print(f"  {done.stderr.strip().splitlines()[-1:]}", flush=True)
-      return None
+      return
     found = json.loads(file.read_text(encoding="utf-8"))
-    found["compiled"] = f"{time.strftime('%Y-%m-%d', time.gmtime())} {commit()}"
+    found["compiled"] = f"{time.strftime('%Y-%m-%d', time.gmtime())} {code}"
     records.write_json(file, found)
+
+  with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+    list(pool.map(lambda found: one(*found), missing.items()))
+
+
+def result(line: list[str]) -> dict | None:
+  """The plan of a command line, if it was compiled."""
+  file = RESULTS / f"{identity(line)}.json"
+  if not file.exists():
+    return None
   found = json.loads(file.read_text(encoding="utf-8"))
   return found["plans"][0] | {"compiled": found["compiled"]}
 
@@ -182,8 +199,8 @@ def _short(number: float) -> str:
   return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
-def write(until: float, only: str) -> None:
-  """Compiles what is missing, and writes the tables into the page."""
+def write() -> None:
+  """Writes the tables of what was compiled into the page."""
   lines = [
       BEGIN, "", "### Beside MaxText's own ahead-of-time compile", "",
       "Peak GiB a chip, rows of 2,048 tokens, full remat, chunked loss:", "",
@@ -194,7 +211,7 @@ def write(until: float, only: str) -> None:
       compared(), COMPARED, strict=True
   ):
     said = "not compiled yet | |"
-    if (plan := result(line, until, only)) is not None:
+    if (plan := result(line)) is not None:
       ours = plan["memory"]["peak"] / (1 << 30)
       said = f"{ours:.2f} | {ours / theirs:.0%} | {plan['compiled']}"
     lines.append(
@@ -208,7 +225,7 @@ def write(until: float, only: str) -> None:
   ]
   missing, every, versions = 0, table(), set()
   for line in every:
-    if (plan := result(line, until, only)) is not None:
+    if (plan := result(line)) is not None:
       lines.append(row(line[1], plan))
       versions.add(" and ".join(
           f"{name} {version}" for name, version in plan["versions"].items()
@@ -233,10 +250,14 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--only", default="", help="lines that hold this text")
   parser.add_argument("--minutes", type=float, default=600)
+  parser.add_argument("--jobs", type=int, default=1, help="compiled at once")
   parser.add_argument("--write", action="store_true", help="compile nothing")
   args = parser.parse_args()
-  minutes = -1 if args.write else args.minutes
-  write(time.monotonic() + 60 * minutes, args.only)
+  if not args.write:
+    lines = [line for line, _ in compared()] + table()
+    until = time.monotonic() + 60 * args.minutes
+    fill(lines, until, args.only, args.jobs)
+  write()
 
 
 if __name__ == "__main__":
