@@ -65,7 +65,7 @@ class InteractiveModel:
 
     Raises:
       CheckpointError, TokenizerError: it cannot be used; names the file.
-      UsageError: no such template, or adapters over an encoder-decoder.
+      UsageError: no such template.
     """
     self._name = pathlib.Path(directory).name
     self._answerer = answering.Answerer(

@@ -13,14 +13,13 @@ from flax import traverse_util
 from jaxtyping import Array, Int
 
 from mlit_jax.models import lora as lora_lib
-from mlit_jax.models.config import DecoderConfig
 
 # (the tree of models/lora.py with K = 1, how it was made)
 Adapter = tuple[Mapping[str, Any], lora_lib.LoraConfig]
 
 
 def join(
-    config: DecoderConfig, adapters: Mapping[str, Adapter]
+    config: lora_lib.ModelConfig, adapters: Mapping[str, Adapter]
 ) -> tuple[dict[str | None, int], dict]:
   """Adapters of any ranks, scales and maps as one tree.
 
@@ -63,17 +62,21 @@ def join(
   return numbers, traverse_util.unflatten_dict(joined)
 
 
-def of_rows(tree: Mapping[str, Any], ids: Int[Array, "R"]) -> dict:
+def of_rows(
+    tree: Mapping[str, Any], ids: Int[Array, "R"], stacked: bool
+) -> dict:
   """What a model takes as its collection "lora", an adapter for each row.
 
   Args:
-    tree: of `join`, its layers apart: a and b of [K …].
+    tree: of `join`.
     ids: the number of each row's adapter.
+    stacked: whether a and b are of all layers, [L K …], or of one, [K …].
   """
+  axis = 1 if stacked else 0
 
   def one(adapter):
-    a, b = (jnp.take(adapter[part], ids, axis=0) for part in "ab")
-    return {"a": a, "b": b, "scale": jnp.ones((), a.dtype)}
+    a, b = (jnp.take(adapter[part], ids, axis=axis) for part in "ab")
+    return {"a": a, "b": b, "scale": jnp.ones(a.shape[:axis], a.dtype)}
 
   return jax.tree.map(one, dict(tree), is_leaf=_is_adapter)
 

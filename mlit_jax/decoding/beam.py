@@ -191,8 +191,11 @@ class BeamSearch:
     rows, beams = len(tokens), self._num_beams
     axis = self._reader.batch_axis
     repeat = functools.partial(jnp.repeat, repeats=beams)
+    variables = functools.partial(
+        slots.variables, params, adapters, stacked=self._reader.stacked
+    )
     logits, cache, position = self._reader.read(
-        slots.variables(params, adapters, ids), tokens, lengths
+        variables(ids), tokens, lengths
     )
     cache = self._reader.resize(
         cache, self._reader.lengths(tokens.shape[1], room)
@@ -207,7 +210,7 @@ class BeamSearch:
         nothing, unlikely, none, nothing, unlikely, nothing[..., 0], none == 0,
         jnp.ones(rows, bool),
     )
-    own = slots.variables(params, adapters, repeat(ids))
+    own = variables(repeat(ids))
     found = jax.lax.while_loop(
         lambda s: jnp.any(s.is_open),
         functools.partial(self._step, own, limits), start,

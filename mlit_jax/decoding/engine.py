@@ -115,7 +115,7 @@ class Engine:
       params: of the model; if they are not of `take`, they stay, and their
         layers are there twice until the last result.
       requests: prompts, in any order.
-      adapters: what requests may ask for, by name; of decoders alone.
+      adapters: what requests may ask for, by name.
       text: makes what turns tokens into text, for stop strings.
       follow: may give a request that goes on from a result.
     """

@@ -37,6 +37,7 @@ class Causal:
   module = decoder
   batch_axis = 0  # of the cache
   stacks = ("blocks",)  # what `prepare` takes apart
+  stacked = False  # whether layers still are, once prepared
 
   def __init__(
       self,
@@ -114,6 +115,7 @@ class EncoderDecoder:
   module = encoder_decoder
   batch_axis = 1
   stacks = ()
+  stacked = True
   max_length = 1 << 30  # positions are relative: there is no end to them
 
   def __init__(

@@ -96,6 +96,7 @@ class Programs:
       end_ids: tokens that end an answer.
     """
     self._reader, self._num_slots = reader, num_slots
+    self._variables = functools.partial(variables, stacked=reader.stacked)
     self._end_ids = jnp.asarray(list(end_ids), jnp.int32)
     shapes = jax.eval_shape(
         functools.partial(self._empty, lengths=Lengths(1, 1))
@@ -147,7 +148,7 @@ class Programs:
       extras: what they ask for.
     """
     p, vocab = prompts, self._reader.config.vocab_size
-    own = variables(params, adapters, p.adapters)
+    own = self._variables(params, adapters, p.adapters)
     logits, cache, position = self._reader.read(own, p.tokens, p.lengths)
     before, lengths = self._reader.before_answers(p.tokens, p.lengths)
     padding = jnp.arange(before.shape[1]) >= lengths[:, None]
@@ -209,7 +210,7 @@ class Programs:
       extras: what the answers ask for.
     """
     # Once for all the steps.
-    own = variables(params, adapters, slots.adapters)
+    own = self._variables(params, adapters, slots.adapters)
     tokens = jnp.full((STEPS, self._num_slots), _NOTHING)
     logprobs = jnp.zeros(tokens.shape, jnp.float32)
 
@@ -255,12 +256,19 @@ def _choose(logits, choice, seen, count, extras: Extras):
 
 
 def variables(
-    params: Mapping, adapters: Mapping, ids: Int[Array, "R"]
+    params: Mapping, adapters: Mapping, ids: Int[Array, "R"], stacked: bool
 ) -> dict:
-  """What a model is applied to: parameters, and each row's adapter."""
+  """What a model is applied to: parameters, and each row's adapter.
+
+  Args:
+    params, adapters: of `weights.Weights`.
+    ids: the number of each row's adapter.
+    stacked: of the reader.
+  """
   if not adapters:
     return {"params": params}
-  return {"params": params, "lora": adapters_lib.of_rows(adapters, ids)}
+  rows = adapters_lib.of_rows(adapters, ids, stacked)
+  return {"params": params, "lora": rows}
 
 
 def _shardings(

@@ -29,7 +29,7 @@ from mlit_jax.models.layers import (
   activated,
   kernel_init,
 )
-from mlit_jax.models.linear_map import linear_map
+from mlit_jax.models.low_rank import COLLECTION, adapted
 from mlit_jax.models.relative_bias import relative_bias
 
 
@@ -97,11 +97,9 @@ class Attention(nn.Module):
       self, x: Float[Array, "B S D"]
   ) -> tuple[Float[Array, "B S N H"], Float[Array, "B S N H"]]:
     """What is attended to."""
-    key, value = (
-        linear_map("BSD,DNH->BSNH", x, kernel.astype(x.dtype))
-        for kernel in (self.key, self.value)
-    )
-    return key, value
+    einsum = "BSD,DNH->BSNH"
+    key = adapted(self, "key", einsum, x, self.key)
+    return key, adapted(self, "value", einsum, x, self.value)
 
   def __call__(
       self,
@@ -142,10 +140,10 @@ class Attention(nn.Module):
     return self._put_out(mixed)
 
   def _queries(self, x):
-    return linear_map("BTD,DNH->BTNH", x, self.query.astype(x.dtype))
+    return adapted(self, "query", "BTD,DNH->BTNH", x, self.query)
 
   def _put_out(self, mixed):
-    return linear_map("BTNH,NHD->BTD", mixed, self.out.astype(mixed.dtype))
+    return adapted(self, "out", "BTNH,NHD->BTD", mixed, self.out)
 
 
 class MLP(nn.Module):
@@ -164,7 +162,7 @@ class MLP(nn.Module):
 
     def linear(x, name, shape, axes):
       kernel = self.param(name, kernel_init(0, 1, axes), shape, jnp.float32)
-      return linear_map("BTI,IO->BTO", x, kernel.astype(x.dtype))
+      return adapted(self, name, "BTI,IO->BTO", x, kernel)
 
     inward = (c.embed_dim, c.mlp_dim), ("embed", "mlp")
     hidden = linear(x, "up", *inward)
@@ -278,7 +276,7 @@ class Stack(nn.Module):
       self.relative_bias = bias_table(self, c)
     self.blocks = nn.scan(
         remat_lib.remat(Block, self.remat),
-        variable_axes={"params": 0},
+        variable_axes={"params": 0, COLLECTION: 0},
         split_rngs={"params": True, dropout_lib.STREAM: True},
         in_axes=(0, nn.broadcast),
         length=layers,

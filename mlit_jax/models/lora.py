@@ -1,9 +1,10 @@
 """LoRA adapters (Hu et al. 2022): made, put into a model, merged.
 
 Adapters are a tree of their own: {"blocks": {"attention": {"query": {"a", "b"
-}}}}, a of [L K in… R], b of [L K R out…], for L layers, K adapters and rank R
-(experts between K and the rest). What a map gives gains scale · (x a) b. The
-base's parameters are never touched; what is trained is this tree alone.
+}}}}, of an encoder-decoder {"encoder": {"blocks": …}, "decoder": …}; a of
+[L K in… R], b of [L K R out…], for L layers, K adapters and rank R (experts
+between K and the rest). What a map gives gains scale · (x a) b. The base's
+parameters are never touched; what is trained is this tree alone.
 """
 
 import dataclasses
@@ -18,9 +19,12 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jaxtyping import Array, Int, Integer
 
-from mlit_jax.models import decoder
+from mlit_jax.models import decoder, encoder_decoder
 from mlit_jax.models.config import DecoderConfig
+from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 
+ModelConfig = DecoderConfig | EncoderDecoderConfig
+_BLOCKS = "blocks"
 _STACKED = ("layers", "expert")
 
 
@@ -68,7 +72,7 @@ class LoraConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Map:
-  """A linear map of a decoder's blocks.
+  """A linear map of a model's blocks.
 
   Attributes:
     path: of its kernel.
@@ -88,17 +92,21 @@ class Map:
     return "/".join(self.path)
 
 
-def maps(config: DecoderConfig) -> list[Map]:
+def maps(config: ModelConfig) -> list[Map]:
   """Every linear map of the blocks: what may have an adapter.
 
   Which axes a map reads follows from its logical axes: it reads the residual
   stream, whose axis then comes first, or writes it, whose axis then comes last.
   """
-  boxed = jax.eval_shape(lambda: decoder.init_params(config, 0))
+  model = decoder if isinstance(config, DecoderConfig) else encoder_decoder
+  boxed = jax.eval_shape(lambda: model.init_params(config, 0))
   found = []
-  for path, box in jax.tree_util.tree_leaves_with_path(
-      boxed["blocks"], is_leaf=lambda x: isinstance(x, nn.Partitioned)
+  for keys, box in jax.tree_util.tree_leaves_with_path(
+      boxed, is_leaf=lambda x: isinstance(x, nn.Partitioned)
   ):
+    path = tuple(key.key for key in keys)
+    if _BLOCKS not in path:
+      continue
     axes = list(zip(box.value.shape, box.names, strict=True))
     stacked = []
     while axes[0][1] in _STACKED:
@@ -107,16 +115,12 @@ def maps(config: DecoderConfig) -> list[Map]:
     if len(axes) < 2 or "embed" not in (names[0], names[-1]):
       continue  # norms and biases
     cut = 1 if names[0] == "embed" else len(axes) - 1
-    found.append(
-        Map(
-            ("blocks", *(key.key for key in path)), tuple(stacked),
-            tuple(axes[:cut]), tuple(axes[cut:]),
-        )
-    )
+    inward, outward = tuple(axes[:cut]), tuple(axes[cut:])
+    found.append(Map(path, tuple(stacked), inward, outward))
   return found
 
 
-def chosen(config: DecoderConfig, lora: LoraConfig) -> list[Map]:
+def chosen(config: ModelConfig, lora: LoraConfig) -> list[Map]:
   """The maps that the pattern names.
 
   Raises:
@@ -133,7 +137,7 @@ def chosen(config: DecoderConfig, lora: LoraConfig) -> list[Map]:
 
 
 def init(
-    config: DecoderConfig,
+    config: ModelConfig,
     lora: LoraConfig,
     seed: int | Integer[Array, ""],
     num_adapters: int = 1,
@@ -173,7 +177,7 @@ def collection(
 ) -> dict:
   """What a model takes as its collection "lora".
 
-      Decoder(config).apply({"params": params, "lora": collection(…)}, …)
+      model.apply({"params": params, "lora": collection(…)}, …)
 
   With a random stream "dropout" in `rngs` the adapters' inputs are dropped out.
 

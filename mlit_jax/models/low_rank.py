@@ -15,6 +15,23 @@ from mlit_jax.models.linear_map import linear_map
 COLLECTION = "lora"
 
 
+def adapted(
+    module: nn.Module,
+    name: str,
+    einsum: str,
+    x: Float[Array, "B ..."],
+    kernel: Float[Array, "..."],
+) -> Float[Array, "..."]:
+  """x through a kernel, cast to its type, and through the map's adapters.
+
+  Arguments as of `low_rank`; kernel: in the letters of `einsum`.
+  """
+  y = linear_map(einsum, x, kernel.astype(x.dtype))
+  if (change := low_rank(module, name, einsum, x)) is not None:
+    y = y + change
+  return y
+
+
 def low_rank(
     module: nn.Module,
     name: str,

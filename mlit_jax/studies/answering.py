@@ -124,8 +124,6 @@ class Answerer:
     self.config, params = huggingface.load(
         directory, session.mesh(mesh_shape), dtype
     )
-    if isinstance(self.config, EncoderDecoderConfig) and adapters:
-      raise UsageError(f"{directory}: adapters are for decoders alone")
     self.adapters = {
         name: peft.load_adapter(place, self.config)
         for name, place in (adapters or {}).items()

@@ -286,8 +286,6 @@ class Run:
           f"validation.directories: there are {number}, and of"
           f" data.directories {len(self.data.directories)}"
       )
-    if isinstance(self.model, EncoderDecoderConfig):
-      if self.lora is not None:
-        raise ValueError("lora: adapters are for decoders")
-      if not self.data.input_length:
-        raise ValueError("data.input_length: an encoder-decoder needs one")
+    encodes = isinstance(self.model, EncoderDecoderConfig)
+    if encodes and not self.data.input_length:
+      raise ValueError("data.input_length: an encoder-decoder needs one")

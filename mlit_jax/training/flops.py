@@ -9,6 +9,7 @@ counted. Letters as in models/decoder.py.
 """
 
 import dataclasses
+import math
 
 from mlit_jax.models import lora as lora_lib
 from mlit_jax.models.config import DecoderConfig
@@ -61,7 +62,7 @@ def forward(
       is taken for one sequence; packed rows need less attention.
     loss_length: P, places of a row with a loss; 0: T.
     input_length: tokens of an encoder's row.
-    lora: the adapters, of a decoder.
+    lora: the adapters.
   """
   head = 2.0 * rows * (loss_length or length) * model.embed_dim
   head *= model.vocab_size
@@ -72,7 +73,7 @@ def forward(
   attention = 4.0 * rows * pairs * model.num_heads * model.head_dim
   adapters = 0.0
   if lora is not None:
-    adapters = 2.0 * rows * length * _adapter_size(model, lora)
+    adapters = 2.0 * rows * _adapters(model, lora, length, input_length)
   return Forward(2.0 * rows * linear, attention, head, adapters)
 
 
@@ -154,19 +155,27 @@ def _visible(length: int, window: int | None) -> int:
   return wide * (wide + 1) // 2 + (length - wide) * wide
 
 
-def _adapter_size(model: DecoderConfig, lora: lora_lib.LoraConfig) -> int:
-  """Multiply-adds of the adapters for one token.
+def _adapters(
+    model: lora_lib.ModelConfig, lora: lora_lib.LoraConfig, length: int,
+    input_length: int,
+) -> int:
+  """Multiply-adds of a row's adapters.
 
   An adapted expert works on every token (models/moe.py), so all of them count.
   """
-  size = 0
+  total = 0
   for m in lora_lib.chosen(model, lora):
-    stacked, inward, outward = 1, 1, 1
-    for n, _ in m.stacked:
-      stacked *= n
-    for n, _ in m.inward:
-      inward *= n
-    for n, _ in m.outward:
-      outward *= n
-    size += stacked * lora.rank * (inward + outward)
-  return size
+    width = sum(
+        math.prod(size for size, _ in axes) for axes in (m.inward, m.outward)
+    )
+    kernels = math.prod(size for size, _ in m.stacked)
+    read = input_length if _of_input(m) else length
+    total += read * kernels * lora.rank * width
+  return total
+
+
+def _of_input(m: lora_lib.Map) -> bool:
+  """Whether a map reads what an encoder does."""
+  *_, module, kernel = m.path
+  crossing = module == "cross_attention" and kernel in ("key", "value")
+  return m.path[0] == "encoder" or crossing

@@ -33,7 +33,7 @@ def model(run: Run) -> ModelConfig:
 
   Raises:
     UsageError: there is none, base and config disagree (names the fields), a
-      decoder is asked to have dropout, or an encoder-decoder to have adapters.
+      decoder is asked to have dropout, or an encoder has rows of no length.
     CheckpointError: the base is no model directory that can be read.
   """
   if run.base in ("", RANDOM):
@@ -52,10 +52,10 @@ def model(run: Run) -> ModelConfig:
         "train.dropout: the papers' decoders have none; it is for"
         " encoder-decoders, and lora.dropout is for adapters"
     )
-  if run.lora is not None and not isinstance(found, DecoderConfig):
+  if not isinstance(found, DecoderConfig) and not run.data.input_length:
     raise UsageError(
-        "lora: adapters are for decoders; an encoder-decoder is tuned in full:"
-        " take the preset full"
+        f"{run.base} is an encoder-decoder: say how many tokens its encoder's"
+        " rows have, with --config.data.input_length=N"
     )
   return found
 

@@ -142,13 +142,11 @@ class Step:
 
     Raises:
       PartitionError: an axis does not divide over the mesh.
-      ValueError: the adapters' pattern matches no map, an encoder-decoder is
-        asked to have adapters, or a decoder to have dropout.
+      ValueError: the adapters' pattern matches no map, or a decoder is asked
+        to have dropout.
     """
     self.model, self.config, self.mesh = model, config, mesh
     self._precision = precision_lib.PRECISIONS[config.precision]
-    if config.lora is not None and not isinstance(model, DecoderConfig):
-      raise ValueError("adapters are for decoders; tune all parameters")
     if config.dropout and isinstance(model, DecoderConfig):
       raise ValueError("dropout is for encoder-decoders, and for adapters")
     losses = functools.partial(

@@ -45,7 +45,7 @@ class TokenLosses:
     """Arguments as of step.StepConfig; `dtype` is that of activations."""
     self._config, self._lora = model, lora
     self._loss, self._z_loss, self._num_devices = loss, z_loss, num_devices
-    self._dropout = dropout if lora is None else lora.dropout
+    self._dropout = dropout or (lora is not None and lora.dropout)
     if isinstance(model, DecoderConfig):
       self._module = decoder.Decoder(model, dtype, remat)
     else:

@@ -217,6 +217,34 @@ def test_trains_an_encoder_decoder(data, tmp_path):
   losses = [row["loss"] for row in _metrics(tmp_path / "run")]
   assert losses[-1] < losses[0]
   assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+  _adapters_over(tmp_path / "run" / "model", data, tmp_path, losses[-1])
+
+
+def _adapters_over(base, data, tmp_path, untuned):
+  """LoRA over an encoder-decoder: trained, exported, decoded together."""
+  assert train(
+      "--config", "any_model:lora", f"--config.base={base}", *SIZES,
+      "--config.data.input_length=64", "--config.train.learning_rate=0.05",
+      "--config.train.precision=float32", "--workdir", tmp_path / "lora",
+      f"--config.data.directories={data / 'en'},{data / 'fr'}",
+  ) == 0
+  rows = _metrics(tmp_path / "lora")
+  assert rows[-1]["loss/en"] < untuned and "loss/fr" in rows[-1]
+  adapters = tmp_path / "lora" / "adapters"
+  places = {name: adapters / name for name in ("en", "fr")}
+  about = json.loads((places["en"] / "adapter_config.json").read_text())
+  assert about["task_type"] == "SEQ_2_SEQ_LM"
+  assert about["target_modules"] == ["k", "q", "v"]
+  prompts = tmp_path / "prompts.jsonl"
+  prompts.write_text('{"id": "0", "lang": "en", "prompt": "add 1 and 2: "}\n')
+  assert main.main([
+      "decode", "--model", str(base), "--input", str(prompts), "--output",
+      str(tmp_path / "out.jsonl"), "--max_new_tokens", "4", "--logprobs",
+      *(f"--adapter={name}={place}" for name, place in places.items()),
+  ]) == 0
+  lines = (tmp_path / "out.jsonl").read_text().splitlines()
+  found = {row["model"]: row["logprobs"] for row in map(json.loads, lines)}
+  assert len(found) == 2 and len({tuple(x) for x in found.values()}) == 2
 
 
 def _until(workdir, data, step):
@@ -277,19 +305,20 @@ def test_a_base_that_does_not_fit_is_said_with_its_fields(
   assert "vocab_size=259 (config: 4000)" in capsys.readouterr().err
 
 
-def test_adapters_of_an_encoder_decoder_are_refused(data, tmp_path, capsys):
+def test_an_encoder_wants_the_length_of_its_rows(data, tmp_path, capsys):
   """Of any base: its config need not say what it is."""
+  base = tmp_path / "base"
   pytest.importorskip("transformers").MT5Config(
       vocab_size=token_directories.VOCAB_SIZE, d_model=16, d_kv=8, num_heads=2,
       num_layers=1, d_ff=24,
-  ).save_pretrained(tmp_path / "base")
+  ).save_pretrained(base)
   assert train(
-      "--config", "any_model:lora", f"--config.base={tmp_path / 'base'}",
+      "--config", "any_model:lora", f"--config.base={base}",
       f"--config.data.directories={data / 'en'}", "--workdir", tmp_path / "w",
   ) == 2
   assert capsys.readouterr().err == (
-      "mlit train: lora: adapters are for decoders; an encoder-decoder is tuned"
-      " in full: take the preset full\n"
+      f"mlit train: {base} is an encoder-decoder: say how many tokens its"
+      " encoder's rows have, with --config.data.input_length=N\n"
   )
 
 

@@ -41,6 +41,7 @@ CASES = {
     "adapters, beams": (DECODER, True, 2, None),
     "beams, int8": (DECODER, False, 2, "int8"),
     "t5": (T5, False, 1, None),
+    "t5, adapters": (T5, True, 1, None),
     "t5, int8": (T5, False, 1, "int8"),
     "t5, beams": (T5, False, 2, None),
 }

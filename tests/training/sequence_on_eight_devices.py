@@ -49,6 +49,9 @@ CASES = {
         DecoderConfig(**_SHAPE, num_experts=4, experts_per_token=2), {}
     ),
     "encoder-decoder": (_T5, {"dropout": 0.2}),
+    "encoder-decoder, lora": (
+        _T5, {"lora": LoraConfig(rank=2, dropout=0.3), "dropout": 0.2}
+    ),
 }
 MESHES = ({"fsdp": 2, "sequence": 4}, {"data": 2, "tensor": 2, "sequence": 2})
 

@@ -63,7 +63,6 @@ def test_the_family_tells_an_encoder_decoder():
     ({"data": {"row_length": 4, "loss_length": 5}}, "exceeds row_length=4"),
     ({"model": _SHAPE | {"num_heads": 3}}, "config.model: num_heads=3"),
     ({"model": _MT5}, "data.input_length"),
-    ({"model": _MT5, "data": {"input_length": 4}, "lora": {}}, "are for deco"),
 ])
 def test_what_is_wrong_is_said_in_one_line(values, said):
   with pytest.raises(UsageError, match=said) as error:

@@ -44,6 +44,29 @@ def test_lora_needs_no_gradient_of_the_base():
   )
 
 
+def test_adapters_of_an_encoder_decoder_read_either_side():
+  config = EncoderDecoderConfig(
+      "mt5", 512, num_encoder_layers=3, num_decoder_layers=2, embed_dim=16,
+      num_heads=4, head_dim=8, mlp_dim=24,
+  )
+  rank, inputs, tokens = 5, 128, 64
+
+  def adapters(pattern):
+    return flops.forward(
+        config, 2, tokens, input_length=inputs,
+        lora=lora.LoraConfig(pattern, rank),
+    ).adapters
+
+  one = 2 * 2 * rank * (16 + 32)  # two rows; a multiply-add is two
+  assert adapters("encoder/.*/query$") == 3 * inputs * one
+  assert adapters("decoder/.*/attention/query$") == 2 * tokens * one
+  assert adapters("cross_attention/(query|out)$") == 2 * tokens * 2 * one
+  assert adapters("cross_attention/(key|value)$") == 2 * inputs * 2 * one
+  assert adapters("mlp/down$") == (3 * inputs + 2 * tokens) * (
+      2 * 2 * rank * (24 + 16)
+  )
+
+
 def test_what_is_done_again():
   count = flops.forward(LLAMA_7B, 1, 256)
   step = flops.train_step(LLAMA_7B, 1, 256)

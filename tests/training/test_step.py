@@ -39,9 +39,9 @@ def batch(rows=4, length=10, seed=0):
   }
 
 
-def encoder_batch():
-  rng = np.random.default_rng(3)
-  return batch() | {
+def encoder_batch(seed=3):
+  rng = np.random.default_rng(seed)
+  return batch(seed=seed - 3) | {
       "encoder_inputs": rng.integers(0, 31, (4, 7), "int32"),
       "encoder_segment_ids": np.ones((4, 7), np.int32),
       "encoder_positions": np.tile(np.arange(7, dtype=np.int32), (4, 1)),
@@ -197,6 +197,44 @@ def test_dropout_is_the_row_s_in_parts_and_off_in_evaluation():
   assert abs(float(metrics.loss[0] - next_.loss[0])) > 1e-5
 
 
+@pytest.mark.long
+def test_two_adapters_of_an_encoder_decoder_are_two_runs():
+  """With dropout of the base and of the adapters, each from its own step."""
+  how = {"lora": LoraConfig("", 2, 4.0, dropout=0.2), "dropout": 0.1}
+  rng = np.random.default_rng(4)
+
+  def random(x):
+    return (rng.standard_normal(x.shape) / 4).astype(x.dtype)
+
+  both = make(T5, num_adapters=2, accumulation=2, **how)
+  adapters = jax.tree.map(random, both.abstract_state().params)
+  assert {"encoder", "decoder"} == set(adapters)
+  start = jax.device_get(both.init(0))
+  parts = [encoder_batch(), encoder_batch(seed=7)]
+  joined = jax.tree.map(lambda a, b: np.concatenate([a, b]), *parts)
+  order = np.asarray([0, 4, 5, 1, 2, 6, 3, 7])  # each one's own order stays
+  joined["adapter_ids"] = np.repeat(np.arange(2, dtype=np.int32), 4)
+  joined = {name: x[order] for name, x in joined.items()}
+  both_rates, no_limits = np.asarray([1e-2, 3e-3]), np.full(2, np.inf)
+  state = both.start(start, 5, adapters)
+  for _ in range(2):
+    state, metrics = both(state, both.place(joined), both_rates, no_limits)
+  alone = make(T5, **how)
+  for k, data in enumerate(parts):
+    own = jax.tree.map(lambda x, k=k: x[:, k : k + 1], adapters)
+    theirs = alone.start(start, 5, own)
+    for _ in range(2):
+      theirs, other = alone(
+          theirs, alone.place(data), both_rates[k : k + 1], LIMITS
+      )
+    np.testing.assert_allclose(metrics.loss[k], other.loss[0], rtol=1e-5)
+    found = jax.tree.map(lambda x, k=k: x[:, k : k + 1], state.params)
+    close(found, theirs.params, rtol=1e-4, atol=1e-6)
+    changed = jax.tree.map(lambda a, b: np.any(a != b), found, own)
+    assert all(jax.tree.leaves(changed))
+  close(state.base, start)  # frozen
+
+
 def test_validation_measures_the_cross_entropy_without_z_loss(params, plain):
   regular = make(loss="whole", z_loss=1.0)
   _, metrics = once(regular, params, batch())
@@ -215,8 +253,8 @@ def test_wrong_configs_are_refused():
   ):
     with pytest.raises(ValueError, match=message):
       StepConfig(OPTIMIZER, **how)
-  with pytest.raises(ValueError, match="adapters are for decoders"):
-    make(T5, lora=LoraConfig())
+  with pytest.raises(ValueError, match="pattern 'mlp/gate_up' matches no"):
+    make(T5, lora=LoraConfig("mlp/gate_up"))
   with pytest.raises(ValueError, match="dropout is for encoder-decoders"):
     make(dropout=0.1)
   step = make(accumulation=3)

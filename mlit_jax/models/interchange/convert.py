@@ -12,7 +12,6 @@ import numpy as np
 
 from mlit_jax import records
 from mlit_jax.models import lora as lora_lib
-from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.interchange import (
     exchange,
@@ -116,8 +115,6 @@ def convert(
   wanted = None if dtype is None else np.dtype(dtype)
   tensors = opened.tensors
   if adapter is not None:
-    if not isinstance(opened.model, DecoderConfig):
-      raise CheckpointError(f"{source}: no decoder; adapters are for decoders")
     tensors = peft.Merged(tensors, opened.model, adapter, wanted)
   with exchange.replacing(destination) as temporary:
     storage.save(temporary, _Shown(tensors, show), wanted, max_shard_bytes)
@@ -167,8 +164,6 @@ def _open_huggingface(directory: pathlib.Path, like) -> Source:
 def _convert_adapters(source, destination, like) -> int:
   """Adapters of a training checkpoint, in PEFT's layout."""
   model = huggingface.load_config(_like(source, like))
-  if not isinstance(model, DecoderConfig):
-    raise CheckpointError(f"{like}: no decoder; adapters are for decoders")
   fields = read_json(source / _LORA)
   try:
     lora = lora_lib.LoraConfig(**fields)

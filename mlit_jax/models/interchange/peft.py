@@ -16,7 +16,7 @@ import itertools
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,11 @@ from mlit_jax.models.interchange import (
     peft_experts,
     safetensors_file,
     storage,
+    t5_families,
     torch_file,
 )
 from mlit_jax.models.interchange.families import FAMILIES
-from mlit_jax.models.interchange.family import Layout
+from mlit_jax.models.interchange.family import Layout, ModelConfig
 from mlit_jax.models.interchange.storage import CheckpointError
 
 CONFIG = "adapter_config.json"
@@ -52,17 +53,24 @@ class _Module:
   Attributes:
     name: with {layer}, and {expert} if there are experts.
     maps: those of ours that it is made of.
-    layout: of the family.
+    layout: of the family; None, where no tensor is fused.
   """
 
   name: str
   maps: tuple[lora_lib.Map, ...]
-  layout: Layout
+  layout: Layout | None = None
 
-  @property
-  def last(self) -> str:
-    """The end of its name, by which PEFT's configs call it."""
-    return self.name.rpartition(".")[-1]
+  def called(self, others: Sequence["_Module"]) -> list[str]:
+    """By what ends of names PEFT's configs call it, and no other module.
+
+    T5's encoder and decoder have some that end alike up to the layer.
+    """
+    parts = self.name.rpartition("}.")[-1].split(".")
+    for n in range(1, len(parts) + 1):
+      end = ".".join(parts[-n:])
+      if not any(m.name.endswith(f".{end}") for m in others):
+        return [end]
+    return [name for _, name in self.places()]
 
   @property
   def sizes(self) -> tuple[int, int]:
@@ -83,10 +91,10 @@ class _Module:
     return [(rank, *(size for size, _ in m.outward)) for m in self.maps]
 
 
-def _modules(config: DecoderConfig) -> list[_Module]:
+def _modules(config: ModelConfig) -> list[_Module]:
   ours = {m.name: m for m in lora_lib.maps(config)}
   found = []
-  for name, (paths, layout) in FAMILIES[config.family].keys.items():
+  for name, (paths, layout) in _tensors(config).items():
     module, dot, kind = name.rpartition(".")
     maps = [ours.get(path) for path in paths.split()]
     if kind == "weight" and dot and all(maps):
@@ -94,9 +102,20 @@ def _modules(config: DecoderConfig) -> list[_Module]:
   return found
 
 
+def _tensors(config: ModelConfig) -> Mapping[str, tuple[str, Layout | None]]:
+  """The checkpoint's tensors: what of ours they are, and how."""
+  if isinstance(config, DecoderConfig):
+    return FAMILIES[config.family].keys
+  return {
+      name: ("/".join(path), None)
+      for group in t5_families.groups(config)
+      for name, path in zip(group.names, group.paths, strict=True)
+  }
+
+
 def save_adapter(
     directory: str | os.PathLike,
-    config: DecoderConfig,
+    config: ModelConfig,
     lora: lora_lib.LoraConfig,
     adapters: Mapping[str, Any],
     adapter: int = 0,
@@ -119,21 +138,26 @@ def save_adapter(
   wanted = set(values)
   # Of experts PEFT takes both of these or neither.
   pair = {"blocks/mlp/gate", "blocks/mlp/up"}
-  if config.num_experts and wanted & pair:
+  experts = isinstance(config, DecoderConfig) and config.num_experts
+  if experts and wanted & pair:
     wanted |= pair
-  tensors, ranks = {}, {}
+  modules, others = [], []
   for module in _modules(config):
-    if not wanted.intersection(m.name for m in module.maps):
-      continue
+    there = wanted.intersection(m.name for m in module.maps)
+    (modules if there else others).append(module)
+  tensors, ranks = {}, {}
+  for module in modules:
     for at, name in module.places():
       a, b = _to_theirs(module, values, at, lora.rank)
       tensors[_PREFIX + name + _A] = np.ascontiguousarray(a)
       tensors[_PREFIX + name + _B] = np.ascontiguousarray(b)
-      ranks[module.last] = len(a)
+    ranks |= dict.fromkeys(module.called(others), len(a))
   # PEFT has experts' and routers' adapters without dropout only.
-  plain = not config.num_experts or all("mlp" not in name for name in values)
+  plain = not experts or all("mlp" not in name for name in values)
+  decoder = isinstance(config, DecoderConfig)
   about = peft_config.write(
-      lora, ranks, base_name, lora.dropout if plain else 0.0
+      lora, ranks, base_name, lora.dropout if plain else 0.0,
+      "CAUSAL_LM" if decoder else "SEQ_2_SEQ_LM",
   )
   with exchange.replacing(directory) as temporary:
     safetensors_file.write(
@@ -200,7 +224,7 @@ class Merged:
   def __init__(
       self,
       tensors: storage.Tensors,
-      config: DecoderConfig,
+      config: ModelConfig,
       directory: str | os.PathLike,
       dtype: np.dtype | None = None,
   ):
@@ -220,7 +244,9 @@ class Merged:
     self._values = _one(config, self._lora, adapters, 0)
     self._tensors, self._dtype = tensors, dtype
     self.names, self.shape = tensors.names, tensors.shape
-    prefix, there = FAMILIES[config.family].prefix, set(tensors.names())
+    prefix, there = "", set(tensors.names())
+    if isinstance(config, DecoderConfig):
+      prefix = FAMILIES[config.family].prefix
     self._changed = {}
     for module in _modules(config):
       if any(m.name in self._values for m in module.maps):
@@ -247,7 +273,7 @@ class Merged:
 
 
 def load_adapter(
-    directory: str | os.PathLike, config: DecoderConfig
+    directory: str | os.PathLike, config: ModelConfig
 ) -> tuple[dict, lora_lib.LoraConfig]:
   """Reads an adapter that `peft` wrote, or `save_adapter`.
 
@@ -347,9 +373,9 @@ def _assemble(config, pieces, dropout) -> tuple[dict, lora_lib.LoraConfig]:
   every = [piece for places in pieces.values() for piece in places.values()]
   rank = max(len(b) for _, b, _ in every)
   scale = max(scale for *_, scale in every)
-  names = "|".join(sorted(name.removeprefix("blocks/") for name in pieces))
+  names = "|".join(sorted(pieces))
   lora = lora_lib.LoraConfig(
-      f"^blocks/({names})$", rank, float(scale * rank), float(dropout)
+      f"^({names})$", rank, float(scale * rank), float(dropout)
   )
   usual = lora_lib.LoraConfig()
   if {m.name for m in lora_lib.chosen(config, usual)} == set(pieces):

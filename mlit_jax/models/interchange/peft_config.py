@@ -30,7 +30,7 @@ _FIXED = {
     "modules_to_save": (None, []),
     "monteclora_config": (None,),
     "peft_type": ("LORA",),
-    "task_type": (None, "CAUSAL_LM"),
+    "task_type": (None, "CAUSAL_LM", "SEQ_2_SEQ_LM"),
     "trainable_token_indices": (None,),
     "use_bdlora": (None, False),
     "use_dora": (False,),
@@ -52,6 +52,7 @@ _READ = frozenset({
 })
 _REQUIRED = ("peft_type", "r", "lora_alpha")
 _NAME = re.compile(r"\w+(\.\w+)*")
+_NUMBERS = re.compile(r"\.\d+(?=\.)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +96,8 @@ class PeftConfig:
       return False
     layers = self.values.get("layers_to_transform")
     if layers not in (None, []):
+      if len(_NUMBERS.findall(module)) > 1:
+        return False  # which of them is the layer's, PEFT's pattern tells
       layers = [layers] if isinstance(layers, int) else layers
       if layer not in layers:
         return False
@@ -202,6 +205,7 @@ def write(
     ranks: Mapping[str, int],
     base_name: str | None,
     dropout: float,
+    task: str,
 ) -> dict[str, Any]:
   """The content of adapter_config.json.
 
@@ -220,7 +224,7 @@ def write(
 
   return {
       "peft_type": "LORA",
-      "task_type": "CAUSAL_LM",
+      "task_type": task,
       "base_model_name_or_path": base_name,
       "inference_mode": True,
       "r": usual,

@@ -62,7 +62,7 @@ def test_axes_scale_and_pattern(tmp_path):
   adapters, how = peft.load_adapter(
       write(tmp_path / "x", ABOUT, llama_tensors()), LLAMA
   )
-  assert how == LoraConfig("^blocks/(attention/query)$", 2, 8.0, 0.1)
+  assert how == LoraConfig("^(blocks/attention/query)$", 2, 8.0, 0.1)
   query = adapters["blocks"]["attention"].pop("query")
   assert adapters == {"blocks": {"attention": {}}}
   # Layers, adapters, inputs, rank; layers, adapters, rank, heads, width.
