@@ -18,6 +18,7 @@ import time
 
 import own_process
 from decode import NEW, padded, requests
+from train import their_config
 
 SHAPES = {
     # To try this script.
@@ -145,13 +146,7 @@ def theirs(args, size: str, rows: int) -> dict:
   device = "cuda" if torch.cuda.is_available() else "cpu"
   with torch.device(device):
     model = transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(
-            vocab_size=c.vocab_size, hidden_size=c.embed_dim,
-            num_hidden_layers=c.num_layers, num_attention_heads=c.num_heads,
-            num_key_value_heads=c.num_kv_heads, head_dim=c.head_dim,
-            intermediate_size=c.mlp_dim, tie_word_embeddings=c.tie_embeddings,
-            max_position_embeddings=LENGTH, dtype=torch.bfloat16,
-        )
+        their_config(c, dtype=torch.bfloat16)
     ).to(torch.bfloat16)
   model.generation_config.eos_token_id = None
   model.generation_config.pad_token_id = 0

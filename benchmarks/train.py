@@ -127,6 +127,16 @@ def shape():
   )
 
 
+def their_config(shape, **more):
+  """transformers' config of the same model."""
+  import transformers
+
+  from mlit_jax.models.interchange.families import FAMILIES
+
+  values = FAMILIES["llama"].write_config(shape)
+  return transformers.LlamaConfig.from_dict(values | more)
+
+
 def ours(fields, method: str, part: int, steps: int) -> dict:
   """Trains on packed rows, `part` of them at once; tokens a second."""
   import jax
@@ -192,14 +202,8 @@ def theirs(
   import transformers
 
   torch.set_num_threads(os.cpu_count())
-  c = shape()
   model = transformers.LlamaForCausalLM(
-      transformers.LlamaConfig(
-          vocab_size=c.vocab_size, hidden_size=c.embed_dim,
-          intermediate_size=c.mlp_dim, num_hidden_layers=c.num_layers,
-          num_attention_heads=c.num_heads, max_position_embeddings=LENGTH,
-          use_cache=False, attn_implementation="sdpa",
-      )
+      their_config(shape(), use_cache=False, attn_implementation="sdpa")
   )
   if method == "lora":
     model = adapted(model)

@@ -19,7 +19,7 @@ import sys
 import time
 
 import own_process
-from train import RANK, adapted
+from train import RANK, adapted, their_config
 
 LENGTH = 2048
 RUNS = (("1b", "full", 8), ("1b", "lora", 16), ("7b", "lora", 4))
@@ -108,13 +108,8 @@ def theirs(
   kind = torch.bfloat16 if method == "lora" else torch.float32
   with torch.device(device):
     model = transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(
-            vocab_size=c.vocab_size, hidden_size=c.embed_dim,
-            intermediate_size=c.mlp_dim, num_hidden_layers=c.num_layers,
-            num_attention_heads=c.num_heads, head_dim=c.head_dim,
-            max_position_embeddings=LENGTH, use_cache=False,
-            tie_word_embeddings=c.tie_embeddings, attn_implementation="sdpa",
-            dtype=kind,
+        their_config(
+            c, use_cache=False, attn_implementation="sdpa", dtype=kind
         )
     ).to(kind)
   if checkpointed:
