@@ -94,6 +94,7 @@ def test_weights_on_the_host_stay_the_callers(random_params):
   assert list(engine.generate(taken, REQUESTS)) == answers
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("config", [CONFIG, T5], ids=["decoder", "t5"])
 def test_any_model_and_beam_search_take_weights(config, random_params):
   for engine, asked in (
@@ -107,6 +108,7 @@ def test_any_model_and_beam_search_take_weights(config, random_params):
     assert list(engine.generate(taken, asked)) == answers
 
 
+@pytest.mark.long
 def test_a_model_that_only_answers_has_its_weights_once(
     tmp_path, random_params
 ):

@@ -1,5 +1,6 @@
 """Random models that lm-evaluation-harness reads, too, and its reading."""
 
+import pytest
 import small_tokenizers
 import torch
 import transformers
@@ -27,6 +28,11 @@ SHAPES = {
         "hidden_size": 32, "n_layer": 2, "n_head": 4,
     }),
 }
+# As the parameters of a fixture: one is for every day.
+PARAMETERS = [
+    name if name == "llama" else pytest.param(name, marks=pytest.mark.long)
+    for name in SHAPES
+]
 
 
 def write(name, place, max_length=64):

@@ -23,7 +23,7 @@ LINES = random_models.LINES
 TEXTS = [LINES[0], LINES[1] * 9, LINES[3], " a\n b"]
 
 
-@pytest.fixture(scope="module", params=random_models.SHAPES)
+@pytest.fixture(scope="module", params=random_models.PARAMETERS)
 def made(request, tmp_path_factory):
   """A random model, and what the harness gives TEXTS under it."""
   place = tmp_path_factory.mktemp(request.param) / "model"

@@ -32,7 +32,7 @@ REQUESTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=random_models.SHAPES)
+@pytest.fixture(scope="module", params=random_models.PARAMETERS)
 def directory(request, tmp_path_factory):
   """A random model of a family with a tokenizer of its kind."""
   place = tmp_path_factory.mktemp(request.param) / "model"

@@ -28,14 +28,17 @@ INPUTS, TOKENS = t5.rows((2, 14)), t5.rows((2, 9), seed=1)
 
 @pytest.fixture(
     scope="module",
-    params=["t5-1.0", pytest.param("mt5", marks=pytest.mark.slow), "umt5"],
+    params=[
+        "t5-1.0", pytest.param("mt5", marks=pytest.mark.slow),
+        pytest.param("umt5", marks=pytest.mark.long),
+    ],
 )
 def pair(request, tmp_path_factory):
   directory = tmp_path_factory.mktemp(request.param)
   return t5.Pair(directory, **t5.FAMILIES[request.param])
 
 
-one = pytest.mark.parametrize("pair", ["umt5"], indirect=True)
+one = pytest.mark.parametrize("pair", ["t5-1.0"], indirect=True)
 
 
 def ours(pair, adapters, how, k):
@@ -118,7 +121,9 @@ def test_peft_s_own_gives_its_logits_here(pair, tmp_path):
 @pytest.mark.parametrize(
     "pattern, targets",
     [
-        (lora.LoraConfig().pattern, ["k", "q", "v"]),
+        pytest.param(
+            lora.LoraConfig().pattern, ["k", "q", "v"], marks=pytest.mark.long
+        ),
         (
             "cross_attention/(query|value)$",
             ["EncDecAttention.q", "EncDecAttention.v"],
@@ -127,7 +132,7 @@ def test_peft_s_own_gives_its_logits_here(pair, tmp_path):
             "^encoder/.*/query$",  # which decoders' self-attention ends like
             [f"encoder.block.{i}.layer.0.SelfAttention.q" for i in range(3)],
         ),
-        ("mlp/down$", ["wo"]),
+        pytest.param("mlp/down$", ["wo"], marks=pytest.mark.long),
         ("^decoder/.*mlp/down$", ["2.DenseReluDense.wo"]),
     ],
 )
