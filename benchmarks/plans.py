@@ -5,10 +5,10 @@
 Each plan is one `mlit plan --no_search --json`, half a minute to some minutes
 of compiling; its result is kept in benchmarks/plans/, so that a run that was
 stopped goes on where it was. Runs of one shape (LLaMA, LLaMA 2 and OpenLLaMA
-of 7B) are compiled once. A result is the config's, whatever the code was: it
-holds the day and the commit (+: with changes) at which it was compiled, and
-the page shows them; delete its file to compile it anew. --write only writes the
-page from what there is.
+of 7B) are compiled once. Of 24EU-7B no shape is published. A result is the
+config's, whatever the code was: it holds the day and the commit (+: with
+changes) at which it was compiled, and the page shows them; delete its file to
+compile it anew. --write only writes the page from what there is.
 """
 
 import argparse
@@ -48,8 +48,8 @@ COMPARED = (
 )
 MODELS = (
     "bloom_7b1", "llama_7b", "mixtral_8x7b", "llama_13b", "llama2_7b",
-    "llama2_13b", "openllama_7b", "baichuan2_7b", "eu24_7b", "gemma_2b",
-    "gemma_7b", "bloom_560m", "bloom_1b1", "bloom_1b7", "bloom_3b",
+    "llama2_13b", "openllama_7b", "baichuan2_7b", "gemma_2b", "gemma_7b",
+    "bloom_560m", "bloom_1b1", "bloom_1b7", "bloom_3b",
     "mt5_small", "mt5_base", "mt5_large", "mt5_xl", "mt5_xxl", "pythia_70m",
     "pythia_160m", "pythia_410m", "pythia_1b", "pythia_1b4", "pythia_2b8",
     "pythia_6b9", "pythia_12b",

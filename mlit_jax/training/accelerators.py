@@ -23,7 +23,7 @@ class Chip:
 
   Attributes:
     name: its generation.
-    kind: what JAX calls its devices.
+    kinds: what JAX calls its devices.
     flops: peak operations per second in bfloat16.
     memory: bytes of HBM that a program may use.
     memory_bandwidth: of HBM, bytes per second.
@@ -37,7 +37,7 @@ class Chip:
   """
 
   name: str
-  kind: str
+  kinds: tuple[str, ...]
   flops: float
   memory: int
   memory_bandwidth: float
@@ -60,22 +60,22 @@ CHIPS = {
     chip.name: chip
     for chip in (
         Chip(
-            "v4", "TPU v4", 275e12, int(30.75 * GIB), 1228e9, 50e9, None, 2,
+            "v4", ("TPU v4",), 275e12, int(30.75 * GIB), 1228e9, 50e9, None, 2,
             4, _DEEP,
             # Two cores as one device, as on a real slice.
             (("chip_config_name", "megacore"),),
         ),
         Chip(
-            "v5e", "TPU v5 lite", 197e12, int(15.75 * GIB), 819e9, 50e9,
-            25e9 / 8, 1, 16, _FLAT,
+            "v5e", ("TPU v5 lite", "TPU v5e"), 197e12, int(15.75 * GIB), 819e9,
+            50e9, 25e9 / 8, 1, 16, _FLAT,
         ),
         Chip(
-            "v5p", "TPU v5", 459e12, int(95.73 * GIB), 2765e9, 100e9,
-            50e9 / 8, 2, 4, _DEEP,
+            "v5p", ("TPU v5", "TPU v5p"), 459e12, int(95.73 * GIB), 2765e9,
+            100e9, 50e9 / 8, 2, 4, _DEEP,
         ),
         Chip(
-            "v6e", "TPU v6 lite", 918e12, int(31.24 * GIB), 1638e9, 100e9,
-            100e9 / 8, 1, 16, _FLAT,
+            "v6e", ("TPU v6 lite", "TPU v6e"), 918e12, int(31.24 * GIB),
+            1638e9, 100e9, 100e9 / 8, 1, 16, _FLAT,
         ),
     )
 }
@@ -89,11 +89,18 @@ _QUIET = {
 }
 
 
+def chip_of(device) -> Chip | None:
+  """The chip that a device is; None: it is no TPU of these."""
+  for chip in CHIPS.values():
+    if device.device_kind in chip.kinds:
+      return chip
+  return None
+
+
 def memory(device) -> int | None:
   """Bytes that a program may use on a device; None: it does not say."""
-  for chip in CHIPS.values():
-    if chip.kind == device.device_kind:
-      return chip.memory
+  if (chip := chip_of(device)) is not None:
+    return chip.memory
   try:
     return (device.memory_stats() or {}).get("bytes_limit")
   except Exception:  # devices that are mere descriptions, or cannot tell

@@ -5,16 +5,11 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable
 
-from mlit_jax.training.accelerators import CHIPS
+from mlit_jax.training import accelerators
 
 _WINDOW = 20  # steps
 # Peaks of one device in bfloat16, dense: NVIDIA's data sheets (SXM modules).
 _GPUS = {"A100": 312e12, "H100": 989.4e12, "H200": 989.4e12}
-# What JAX calls a TPU -> its name in accelerators.CHIPS.
-_TPUS = {
-    "TPU v4": "v4", "TPU v5 lite": "v5e", "TPU v5e": "v5e", "TPU v5": "v5p",
-    "TPU v5p": "v5p", "TPU v6 lite": "v6e", "TPU v6e": "v6e",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,10 +90,10 @@ def peak_flops(devices: Iterable) -> float | None:
   """What devices can do together in a second; None if one is not known."""
   total = 0.0
   for device in devices:
-    kind = device.device_kind
-    if kind in _TPUS:
-      total += CHIPS[_TPUS[kind]].flops
+    if (chip := accelerators.chip_of(device)) is not None:
+      total += chip.flops
       continue
+    kind = device.device_kind
     gpu = next((name for name in _GPUS if name in kind), None)
     if gpu is None or "PCIe" in kind:
       return None

@@ -34,7 +34,7 @@ WITHOUT_SHAPE = {"any_model", "eu24_7b"}
 _RUN_OF = {
     "bloom_7b1": "lucky52", "llama_7b": "xllama", "llama_13b": "xllama",
     "llama2_7b": "xllama", "llama2_13b": "xllama", "mixtral_8x7b": "polyglot",
-    "gemma_2b": "pinch", "gemma_7b": "pinch",
+    "gemma_2b": "pinch", "gemma_7b": "pinch", "eu24_7b": "polyglot",
 }
 CONFIGS = [
     (name, preset)
@@ -60,9 +60,7 @@ def _run_in_gin(name, preset):
   return _RUN_OF.get(name, "alpaca_full") if preset == "full" else "alpaca_full"
 
 
-@pytest.mark.parametrize(("name", "preset"), [
-    found for found in CONFIGS if found[0] not in WITHOUT_SHAPE
-])
+@pytest.mark.parametrize(("name", "preset"), CONFIGS)
 def test_gin_files_give_what_the_config_gives(name, preset):
   if name == "tiny":
     files = ["tiny" if preset == "full" else "tiny_lora"]
