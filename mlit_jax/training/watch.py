@@ -122,7 +122,7 @@ class Watch:
     if len(progress.losses) > 1:
       what += f" in adapter {k}"
     if self._config.on_bad_step != "stop":
-      what += f", the {self._in_a_row[k]}th bad step in a row,"
+      what += f", bad step {self._in_a_row[k]} in a row,"
     return (
         f"{what} at step {progress.step} of {progress.num_steps} (learning"
         f" rate {progress.learning_rates[k]:.2e}); lower the rate or look at"
