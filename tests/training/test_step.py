@@ -265,6 +265,17 @@ def test_wrong_configs_are_refused():
   )
 
 
+def test_the_state_is_donated_and_the_base_is_not(params):
+  """An update takes no second copy; several runs may share one base."""
+  step = make(lora=LoraConfig(rank=2, dropout=0.0))
+  state = step.start(params)
+  once_more, _ = step(state, step.place(batch()), RATES, LIMITS)
+  used_up = state.params, state.opt_state
+  assert all(x.is_deleted() for x in jax.tree.leaves(used_up))
+  assert not any(x.is_deleted() for x in jax.tree.leaves(state.base))
+  jax.tree.map(np.testing.assert_array_equal, once_more.base, state.base)
+
+
 def test_what_is_compiled_ahead_has_adapters_and_optimiser():
   step = make(lora=LoraConfig(rank=3), num_adapters=5)
   rows = step.abstract_batch(10, 16)
