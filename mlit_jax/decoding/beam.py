@@ -18,7 +18,7 @@ from mlit_jax import partitioning
 from mlit_jax.decoding import adapters as adapters_lib
 from mlit_jax.decoding import reading, slots
 from mlit_jax.decoding.lane import rung
-from mlit_jax.decoding.requests import Request, Result, fault
+from mlit_jax.decoding.requests import NOT_FINITE, Request, Result, fault
 from mlit_jax.decoding.weights import Taken, Weights
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
@@ -38,6 +38,7 @@ class _Search(NamedTuple):
       have ended; a score is divided by length ** length_penalty.
     ended: which of these there are.
     is_open: whether a prompt's search goes on.
+    fine: whether the logits that it read were finite.
   """
 
   index: Int[Array, ""]
@@ -53,6 +54,7 @@ class _Search(NamedTuple):
   ended_lengths: Int[Array, "G N"]
   ended: Bool[Array, "G N"]
   is_open: Bool[Array, "G"]
+  fine: Bool[Array, "G"]
 
 
 class BeamSearch:
@@ -171,7 +173,9 @@ class BeamSearch:
         for row, request in enumerate(batch):
           yield self._result(request, *(x[row] for x in found))
 
-  def _result(self, request, tokens, logprobs, length, score) -> Result:
+  def _result(self, request, tokens, logprobs, length, score, fine) -> Result:
+    if not fine:
+      return Result(request.id, (), "error", failure=NOT_FINITE)
     written = tokens[:length].tolist()
     ended = written[-1] in self._end_ids
     return Result(
@@ -185,9 +189,12 @@ class BeamSearch:
       self, params, adapters, tokens, lengths, limits, ids, *, room: int
   ) -> tuple[
       Int[Array, "G W"], Float[Array, "G W"], Int[Array, "G"],
-      Float[Array, "G"],
+      Float[Array, "G"], Bool[Array, "G"],
   ]:
-    """Each prompt's best answer, its log-probabilities, length and score."""
+    """Each prompt's best answer, its log-probabilities, length and score.
+
+    And whether it counts: its logits were finite.
+    """
     rows, beams = len(tokens), self._num_beams
     axis = self._reader.batch_axis
     repeat = functools.partial(jnp.repeat, repeats=beams)
@@ -203,12 +210,13 @@ class BeamSearch:
     none = jnp.full((rows, beams), _LOW)
     nothing = jnp.zeros((rows, beams, room), jnp.int32)
     unlikely = jnp.zeros(nothing.shape, jnp.float32)
+    fine = _finite(logits, rows)
     start = _Search(
         jnp.int32(0), jax.tree.map(lambda x: repeat(x, axis=axis), cache),
         repeat(position), repeat(logits, axis=0),
         none.at[:, 0].set(0.0),  # at first all beams are one
         nothing, unlikely, none, nothing, unlikely, nothing[..., 0], none == 0,
-        jnp.ones(rows, bool),
+        fine, fine,
     )
     own = variables(repeat(ids))
     found = jax.lax.while_loop(
@@ -218,6 +226,7 @@ class BeamSearch:
     return (
         found.ended_tokens[:, 0], found.ended_logprobs[:, 0],
         found.ended_lengths[:, 0], found.ended_scores[:, 0],
+        found.fine,
     )
 
   def _step(self, variables, limits, s: _Search) -> _Search:
@@ -274,11 +283,20 @@ class BeamSearch:
     # The best that may yet come, were it to end now (a heuristic, but theirs).
     worst = jnp.where(ended, jnp.min(merged, axis=1, keepdims=True), _LOW)
     hope = jnp.any(scores[:, :1] / divisor > worst, axis=1)
+    is_open = s.is_open & hope & (length < limits)
+    # What is read after the end does not matter.
+    fine = s.fine & (_finite(logits, rows) | ~is_open)
     return _Search(
         length, cache, s.position + 1, logits, scores,
         jnp.take_along_axis(tokens, kept, axis=1),
         jnp.take_along_axis(written, kept, axis=1), merged,
         chosen(s.ended_tokens, tokens), chosen(s.ended_logprobs, written),
         chosen(s.ended_lengths, jnp.full(best.shape, length)), ended,
-        s.is_open & hope & (length < limits),
+        is_open & fine, fine,
     )
+
+
+def _finite(logits, rows: int):
+  """Whether all beams of a prompt have a highest logit; any NaN would be it."""
+  highest = jnp.max(logits, axis=-1).reshape(rows, -1)
+  return jnp.all(jnp.isfinite(highest), axis=1)

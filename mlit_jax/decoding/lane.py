@@ -10,7 +10,7 @@ import numpy as np
 
 from mlit_jax.decoding import reading, sampling, stops
 from mlit_jax.decoding import slots as slots_lib
-from mlit_jax.decoding.requests import Request, Result
+from mlit_jax.decoding.requests import NOT_FINITE, Request, Result
 
 # Lengths that prompts are padded to, and caches have: few, so that few programs
 # are compiled, and close, so that little is read and attended to in vain.
@@ -104,6 +104,7 @@ class Lane:
         np.asarray([places[i] for i in repeated], np.int32),
     )
     tokens, logprobs = jax.device_get(chosen)
+    self._clean(tokens)
     return [
         result for row, place in enumerate(places)
         for result in self._take(place, tokens[row : row + 1], logprobs[row:])
@@ -124,13 +125,19 @@ class Lane:
         np.int32(enough), extras=extras,
     )
     tokens, logprobs = jax.device_get(chosen)
+    self._clean(tokens)
     found = []
     for place in np.flatnonzero(stays):
-      written = tokens[:, place] >= 0
+      written = tokens[:, place] != slots_lib.NOTHING
       found += self._take(
           int(place), tokens[written, place], logprobs[written, place]
       )
     return found
+
+  def _clean(self, tokens: np.ndarray) -> None:
+    """Whoever has a broken answer's slot next is to see nothing of it."""
+    if (tokens == slots_lib.BROKEN).any():
+      self._slots = self._model.call(self._programs.clean, self._slots)
 
   def _prompts(self, requests: Sequence[Request], length: int):
     tokens = np.zeros((len(requests), length), np.int32)
@@ -187,6 +194,10 @@ class Lane:
     """Adds tokens to an answer; the result, if it has ended."""
     answer = self._answers[place]
     for token, logprob in zip(tokens.tolist(), logprobs, strict=False):
+      if token == slots_lib.BROKEN:
+        self._answers[place] = None
+        asked = answer.request.id
+        return [Result(asked, (), "error", failure=NOT_FINITE)]
       answer.logprobs.append(float(logprob))
       ended = token in self._model.end_ids
       if not ended:

@@ -3,6 +3,11 @@
 import dataclasses
 import math
 
+NOT_FINITE = (
+    "the model's logits are not finite: no token is the likeliest; its weights"
+    " are damaged, or too large for the dtype"
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:

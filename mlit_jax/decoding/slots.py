@@ -21,7 +21,8 @@ from mlit_jax.decoding import reading, sampling
 from mlit_jax.decoding.reading import Lengths
 
 STEPS = 16  # of one call, at most
-_NOTHING = -1  # in place of a token
+# In place of a token: none was wanted; logits are not finite, and none comes.
+NOTHING, BROKEN = -1, -2
 
 
 class Prompts(NamedTuple):
@@ -115,6 +116,9 @@ class Programs:
     self.place = jax.jit(
         self._place, donate_argnums=0, out_shardings=shardings
     )
+    self.clean = jax.jit(
+        self._clean, donate_argnums=0, out_shardings=shardings
+    )
     self.go_on = jax.jit(
         self._go_on, static_argnames="extras", donate_argnames="slots",
         out_shardings=(shardings, whole),
@@ -158,13 +162,13 @@ class Programs:
         True, mode="drop"
     )
     count = jnp.zeros_like(p.lengths)
-    token, logprobs = _choose(logits, p.choice, seen, count, extras)
+    token, logprobs, fine = _choose(logits, p.choice, seen, count, extras)
     read = Slots(
         cache, token, position, count + 1, p.limits, p.adapters, p.choice,
-        self._goes_on(token, count + 1, p.limits),
+        fine & self._goes_on(token, count + 1, p.limits),
         seen.at[rows, token].set(True),
     )
-    return read, (token, logprobs)
+    return read, (jnp.where(fine, token, BROKEN), logprobs)
 
   def _place(
       self, slots: Slots, read: Slots, places: Int[Array, "R"]
@@ -193,6 +197,16 @@ class Programs:
 
     return jax.lax.fori_loop(0, len(places), at, slots)
 
+  def _clean(self, slots: Slots) -> Slots:
+    """Without the NaN of broken answers: 0 times NaN, in what comes, is NaN."""
+
+    def finite(x):
+      if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x
+      return jnp.where(jnp.isfinite(x), x, jnp.zeros_like(x))
+
+    return slots._replace(cache=jax.tree.map(finite, slots.cache))
+
   def _goes_on(self, token, count, limits):
     return jnp.all(token[:, None] != self._end_ids, axis=1) & (count < limits)
 
@@ -200,7 +214,7 @@ class Programs:
       self, params: Mapping, adapters: Mapping, slots: Slots,
       stays: Bool[Array, "B"], enough: Int[Array, ""], extras: Extras,
   ) -> tuple[Slots, tuple[Int[Array, "I B"], Float[Array, "I B"]]]:
-    """Up to STEPS tokens more: the slots, tokens or -1, and logprobs.
+    """Up to STEPS tokens more: the slots, tokens (or what is none), logprobs.
 
     Args:
       params, adapters: of `weights.Weights`.
@@ -211,7 +225,7 @@ class Programs:
     """
     # Once for all the steps.
     own = self._variables(params, adapters, slots.adapters)
-    tokens = jnp.full((STEPS, self._num_slots), _NOTHING)
+    tokens = jnp.full((STEPS, self._num_slots), NOTHING)
     logprobs = jnp.zeros(tokens.shape, jnp.float32)
 
     def wanted(carry):
@@ -224,15 +238,18 @@ class Programs:
       # An answer that has ended has nothing to read.
       position = jnp.where(s.running, s.position, 0)
       logits, cache = self._reader.step(own, s.token, position, s.cache)
-      token, logprob = _choose(logits, s.choice, s.seen, s.count, extras)
+      token, logprob, fine = _choose(
+          logits, s.choice, s.seen, s.count, extras
+      )
       token = jnp.where(s.running, token, s.token)
-      tokens = tokens.at[index].set(jnp.where(s.running, token, _NOTHING))
+      said = jnp.where(fine, token, BROKEN)
+      tokens = tokens.at[index].set(jnp.where(s.running, said, NOTHING))
       logprobs = logprobs.at[index].set(logprob)
       count = s.count + s.running
       slots = s._replace(
           cache=cache, token=token, position=s.position + s.running,
           count=count,
-          running=s.running & self._goes_on(token, count, s.limits),
+          running=s.running & fine & self._goes_on(token, count, s.limits),
           seen=s.seen.at[jnp.arange(len(token)), token].set(True),
       )
       return index + 1, slots, tokens, logprobs
@@ -245,14 +262,18 @@ class Programs:
 
 
 def _choose(logits, choice, seen, count, extras: Extras):
-  """The next tokens and their log-probabilities (0 if none are wanted)."""
+  """The next tokens, their log-probabilities (0: not wanted), if they count.
+
+  They do not where the highest logit, which any NaN is, is not finite.
+  """
+  token = best = sampling.likeliest(logits)
+  highest = jnp.take_along_axis(logits, best[:, None], axis=1)[:, 0]
   if extras.sampling:
     token = sampling.next_token(logits, choice, seen, count)
-  else:
-    token = sampling.likeliest(logits)
+  logprobs = jnp.zeros(token.shape, jnp.float32)
   if extras.logprobs:
-    return token, sampling.logprobs(logits, token)
-  return token, jnp.zeros(token.shape, jnp.float32)
+    logprobs = sampling.logprobs(logits, token)
+  return token, logprobs, jnp.isfinite(highest)
 
 
 def variables(

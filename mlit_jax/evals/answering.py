@@ -18,10 +18,12 @@ class Answer:
   Attributes:
     text: without white space around it, up to where it was stopped.
     is_cut: whether the prompt was too long and lost its beginning.
+    failure: why there is no answer; "": there is one.
   """
 
   text: str
   is_cut: bool
+  failure: str = ""
 
 
 def answer(
@@ -53,13 +55,14 @@ def answer(
     stops = (stop,) if form is None else ()
     requests.append(Request(f"{i}", tuple(ids[-room:]), new, stop=stops))
   end = () if form is None else tuple(form.end_ids(model.tokenizer))
-  texts = [""] * len(requests)
+  found = {}
   for result in model.generate(requests, batch_size, end):
-    text = result.text
+    text = result.text or ""
     if form is not None:
       text = form.read(model.tokenizer.decode(result.tokens))
-    texts[int(result.id)] = text.strip()
-  return [Answer(*pair) for pair in zip(texts, cut, strict=True)]
+    i = int(result.id)
+    found[i] = Answer(text.strip(), cut[i], result.failure)
+  return [found[i] for i in range(len(requests))]
 
 
 def _encode(model, form, question: Question) -> list[int]:

@@ -176,10 +176,14 @@ def _write(model, name, lang, items: Sequence[Question], options) -> list[dict]:
       model, items, options.form, max_new_tokens=benchmark.max_new_tokens,
       stop=benchmark.stop(lang), batch_size=options.batch_size,
   )
-  return [
-      _asked(item) | {"is_cut": answer.is_cut, "answer": answer.text}
-      for item, answer in zip(items, answers, strict=True)
-  ]
+  rows = []
+  for item, answer in zip(items, answers, strict=True):
+    row = _asked(item) | {"is_cut": answer.is_cut}
+    if answer.failure:
+      rows.append(row | {"failure": answer.failure})
+    else:
+      rows.append(row | {"answer": answer.text})
+  return rows
 
 
 def _score(rows, name, lang, items, options) -> None:
@@ -195,11 +199,12 @@ def _score(rows, name, lang, items, options) -> None:
       row["scores"] = benchmark.scores(item, row["answer"], lang)
     else:
       row["scores"] = {}
-  if benchmark.is_corpus:
+  good = [row for row in rows if "failure" not in row]
+  if benchmark.is_corpus and good:
     columns = [
-        [item.source for item in items], [row["answer"] for row in rows],
-        [item.references[0] for item in items],
+        [row["source"] for row in good], [row["answer"] for row in good],
+        [row["references"][0] for row in good],
     ]
     for metric, score in options.learned.items():
-      for row, value in zip(rows, score(*columns), strict=True):
+      for row, value in zip(good, score(*columns), strict=True):
         row["scores"][metric] = value

@@ -229,6 +229,40 @@ def test_int8_decodes_nearly_the_same(engine, params):
     assert found[i].logprobs[0] == pytest.approx(exact[i].logprobs[0], abs=0.2)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("how", [
+    {}, {"cache_dtype": jnp.int8}, {"num_beams": 2},
+], ids=["greedy and sampled", "int8", "beams"])
+def test_a_broken_answer_fails_alone(params, how):
+  """An end token's numbers are NaN: only a prompt has it read to any use."""
+  beams = "num_beams" in how
+  kind = BeamSearch if beams else Engine
+  broken = jax.tree.map(np.copy, params)
+  broken["embedding"][ENDS[0]] = np.nan
+  good = some_requests(9, 30, logprobs=True)
+  if not beams:
+    good += some_requests(9, 30, seed=1, temperature=1.0, logprobs=True)
+  # Longer, so that what comes into their slots does not cover their NaN.
+  bad = [
+      dataclasses.replace(
+          r, id=f"bad {r.id}", tokens=(*r.tokens, *[3] * 40, ENDS[0], 4)
+      )
+      for r in good
+  ]
+  engine = kind(CONFIG, MESH, end_ids=ENDS, num_slots=4, **how)
+  expected = answers(engine, params, good)
+  mixed = [r for pair in zip(bad, good, strict=True) for r in pair]
+  found = answers(engine, broken, mixed)
+  for request in bad:
+    result = found.pop(request.id)
+    assert (result.finish_reason, result.tokens) == ("error", ())
+    assert result.failure.startswith("the model's logits are not finite")
+  assert found == {i: expected[i] for i in found}
+  everything = jax.tree.map(lambda x: np.full_like(x, np.nan), params)
+  found = answers(engine, everything, good)
+  assert {r.finish_reason for r in found.values()} == {"error"}
+
+
 @pytest.fixture(scope="module")
 def adapters():
   """Different ranks, scales and maps."""
