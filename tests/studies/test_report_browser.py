@@ -247,3 +247,19 @@ def test_a_large_report_is_small_and_opens_soon(browser, large_study):
   assert time.monotonic() - began < 3
   assert count.text.startswith("Swahili: ") and "of 617" in count.text
   assert browser.get_log("browser") == []
+
+
+def test_columns_stand_below_their_heads_on_a_phone(opened):
+  def seen(selector):
+    return [
+        x.rect["x"] + x.rect["width"] for x in all_of(opened, selector)
+        if x.is_displayed()
+    ]
+
+  size = opened.get_window_size()
+  opened.set_window_size(500, 900)
+  try:
+    heads = seen(".tasks thead th")
+    assert len(heads) == 4 and heads == seen(".tasks tbody tr:first-child > *")
+  finally:
+    opened.set_window_size(size["width"], size["height"])

@@ -77,6 +77,28 @@ def test_a_pinch(make_study, score, ci, title, words):
   assert english.title == "No cost to English is seen."
 
 
+def test_from_ten_percent_on_the_main_language_has_a_share(make_study):
+  def change(study):
+    study["systems"]["p10"]["counts"] = {"en": 46, "he": 2, "sw": 2}
+
+  study = _study(make_study, change, codes=FEW, percents=(0, 10))
+  pinch = findings.findings(study)[-2]
+  assert pinch.text.startswith(
+      "With 10% of the examples spread over all languages (4 of 50 in others"
+      " than English), the average score in the others goes from"
+  )
+
+
+def test_empty_answers_are_a_caveat(make_study):
+  study = _study(make_study, codes=FEW)
+  assert findings.empty_answers(study, {"base": (10, 20)}) == []
+  (found,) = findings.empty_answers(
+      study, {"base": (11, 20), "mono-he": (0, 20), "p1": (20, 20)}
+  )
+  assert found.title == "Empty answers."
+  assert "Untuned base 11 of 20, 1% mixture 20 of 20." in found.text
+
+
 def test_cost_to_english(make_study):
   def change(study):
     for point, high in zip(study["curve"][1:], (56.0, 49.0, 44.0, 30.0)):

@@ -74,3 +74,16 @@ def test_wrong_answers_name_file_and_line(make_study, change, words):
     page.write_report(directory)
   assert str(error.value).startswith(f"{path}:3: ")
   assert words in str(error.value)
+
+
+def test_a_page_says_whose_answers_are_empty(make_study):
+  directory = make_study(codes=FEW)
+  path = directory / "answers.jsonl"
+  assert "Empty answers." not in page.write_report(directory).read_text()
+  rows = [json.loads(line) for line in path.read_text().strip().split("\n")]
+  for row in rows:
+    row["answers"]["base"]["text"] = " \n\n"
+  path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  text = page.write_report(directory).read_text()
+  number = len(rows)
+  assert f"nothing in them: Untuned base {number} of {number}." in text

@@ -31,6 +31,7 @@ class Browser:
     files: names of the files that it was read from.
     num_cut: pairs of systems whose judgments stand there without the judge's
       words, for want of room.
+    empty: system -> (answers with nothing to be seen, answers).
   """
 
   count: int
@@ -39,6 +40,7 @@ class Browser:
   blocks: Sequence[tuple[str, markupsafe.Markup]]
   files: Sequence[str]
   num_cut: int
+  empty: Mapping[str, tuple[int, int]]
 
 
 def build(
@@ -115,4 +117,14 @@ def build(
           *([judged.FILE_NAME] if replies else ()),
       ],
       num_cut=num_cut,
+      empty=_empty(found),
   )
+
+
+def _empty(found: answers_lib.Answers) -> dict[str, tuple[int, int]]:
+  counted = {}
+  for i, name in enumerate(found.systems):
+    texts = [row[3][i][0] for rows in found.rows.values() for row in rows
+             if row[3][i]]
+    counted[name] = sum(not text.strip() for text in texts), len(texts)
+  return counted

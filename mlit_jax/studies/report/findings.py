@@ -7,7 +7,7 @@ could not be measured are left out of the averages and counts.
 
 import collections
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from mlit_jax.studies.report import results
@@ -50,6 +50,35 @@ def caveats(study: results.Study) -> list[Remark]:
           " another training run was not measured.",
       ),
       *_many_comparisons(study),
+  ]
+
+
+def empty_answers(
+    study: results.Study, empty: Mapping[str, tuple[int, int]]
+) -> list[Remark]:
+  """A caveat, if some systems mostly say nothing.
+
+  Args:
+    study: the results.
+    empty: system -> (answers with nothing to be seen, answers).
+  """
+  silent = {
+      name: (none, total) for name, (none, total) in empty.items()
+      if name in study.systems and 2 * none > total
+  }
+  if not silent:
+    return []
+  named = ", ".join(
+      f"{study.label(name)} {none:,} of {total:,}"
+      for name, (none, total) in silent.items()
+  )
+  return [
+      Remark(
+          "Empty answers.",
+          f"Most answers of some models have nothing in them: {named}. Their"
+          " scores do not say what they know. A base that has learnt little, or"
+          " a learning rate too small for it, can be why.",
+      )
   ]
 
 
@@ -220,8 +249,8 @@ def _mixtures(study: results.Study) -> Remark | None:
           " these data show.",
   }[_change(start.others, first.others)]
   text = (
-      f"With {first.percent:g}% of the examples{_how_many(study, first)} spread"
-      " over the other languages, the average score in those goes from"
+      f"With {first.percent:g}% of the examples{_how_many(study, first)}, the"
+      " average score in the others goes from"
       f" {number(start.others.value)} to {number(first.others.value)}"
       f" ({_words(start.others, first.others)})."
   )
@@ -344,11 +373,19 @@ def _many_comparisons(study: results.Study) -> Iterator[Remark]:
 
 
 def _how_many(study: results.Study, point: results.Point) -> str:
+  """Over which languages they are spread: the main one has a share from 10% on
+  (data/counts.py)."""
   system = study.systems.get(point.system)
   total = sum(system.counts.values()) if system else 0
   if not total:
-    return ""
-  return f" ({total - system.counts.get(study.main.code, 0):,} of {total:,})"
+    return " spread over the other languages"
+  others = total - system.counts.get(study.main.code, 0)
+  if others == round(total * point.percent / 100):
+    return f" ({others:,} of {total:,}) spread over the other languages"
+  return (
+      f" spread over all languages ({others:,} of {total:,} in others than"
+      f" {study.main.name})"
+  )
 
 
 def _change(before: results.Estimate, after: results.Estimate) -> str:

@@ -111,7 +111,10 @@ def render(
       "template.html",
       study=study,
       findings=findings.findings(study),
-      caveats=findings.caveats(study),
+      caveats=(
+          findings.caveats(study)
+          + findings.empty_answers(study, answers.empty)
+      ),
       substitutions=substitutions,
       basis={key: sections.basis(study, x) for key, x in scores.items()},
       group_n=sections.n_range(scores["curve_groups"]),
