@@ -89,7 +89,10 @@ class BadRows:
   """
 
   def __init__(
-      self, file: str | os.PathLike | None = None, max_bad: int | float = 0
+      self,
+      file: str | os.PathLike | None = None,
+      max_bad: int | float = 0,
+      advice: str = "mend them, or allow more with max_bad",
   ):
     """The bad rows of one reading.
 
@@ -100,6 +103,7 @@ class BadRows:
         are none.
       max_bad: how many are allowed: a whole number counts rows, a float is a
         share of all rows, which is checked at the end.
+      advice: what an error says can be done.
 
     Raises:
       UsageError: max_bad is negative, or a share above 1.
@@ -115,6 +119,7 @@ class BadRows:
     self.num_good = 0
     self._file = None if file is None else pathlib.Path(file)
     self._max_bad = max_bad
+    self._advice = advice
     self._out = None
 
   def __enter__(self) -> Self:
@@ -186,7 +191,7 @@ class BadRows:
 
   def _mend(self) -> str:
     listed = f"; they are listed in {self._file}" if self._file else ""
-    return f"; mend them, or allow more with max_bad{listed}"
+    return f"; {self._advice}{listed}"
 
 
 def parse_max_bad(text: str) -> int | float:

@@ -32,10 +32,12 @@ def languages(config, several_bases: bool = False) -> None:
     if code in known:
       continue
     try:
-      name = languages_lib.get(code).name
-      hint = f"{name} is not in the pocket world"
+      language = languages_lib.get(code)
     except languages_lib.UnknownLanguageError as e:
       raise UsageError(f"language {code!r}: {e}") from None
+    if language.code != code:
+      raise UsageError(f"language {code!r}: write {language.code!r} for it")
+    hint = f"{language.name} is not in the pocket world"
     if in_pocket or not pipeline.adopts(config):
       raise UsageError(f"language {code!r}: {hint}; it has {' '.join(known)}")
   for name in filter(None, (config.train, config.evaluation)):

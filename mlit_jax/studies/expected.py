@@ -18,6 +18,7 @@ from mlit_jax.studies.study import Step
 from mlit_jax.studies.systems import BASE
 
 READER = "expected"
+ANY_MODEL = "any_model"  # a base of the user's own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,8 @@ def missing(graph: Sequence[Step], config) -> list[str]:
   """Options that must be given before the steps can be done, each explained."""
   found, others = [], _bases(graph)
   if model := others.pop(BASE, ""):
-    found.append(f"--study.base=DIR (a model directory of {model})")
+    of_model = "" if model == ANY_MODEL else f" of {model}"
+    found.append(f"--study.base=DIR (a model directory{of_model})")
   if others:
     found.append(
         f"--study.other_bases.NAME=DIR (a model directory of NAME, for"

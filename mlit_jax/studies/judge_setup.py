@@ -168,7 +168,8 @@ def vendor(spec: specs.Spec, options: Options, need_key: bool = True):
     importlib.import_module(wanted)
   except ImportError:
     raise UsageError(
-        f"{spec.text} needs the package {wanted}: install mlit-jax[judges]"
+        f"{spec.text} needs the package {wanted}: in the folder of mlit-jax,"
+        " pip install -e '.[judges]'"
     ) from None
   return specs.make_vendor(
       spec, key_file=options.key_file, temperature=options.temperature,

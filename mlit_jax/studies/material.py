@@ -11,7 +11,7 @@ import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
-from mlit_jax.data import counts, sources
+from mlit_jax.data import counts, quality, sources
 from mlit_jax.data.pocket import items, parallel, world
 from mlit_jax.data.sources import translation
 from mlit_jax.errors import UsageError
@@ -231,14 +231,18 @@ def _reader(name: str, given: Mapping[str, str]) -> tuple[str, str]:
   reader, colon, path = given[name].partition(":")
   if not colon:
     raise UsageError(
-        f"study.sources.{name}={given[name]!r}: write READER:PATH"
+        f"study.sources.{name}={given[name]!r}: write READER:PATH, rows:PATH"
+        " for rows of your own"
     )
   return reader, path
 
 
 def _given(name, languages, given) -> dict[tuple[str, str], Instruction]:
   reader, path = _reader(name, given)
-  rows = sources.open_source(reader, path, languages=languages)
+  rows = sources.open_source(
+      reader, path, languages=languages,
+      bad_rows=quality.BadRows(advice="mend them"),
+  )
   return {(row.id, row.lang): row for row in rows}
 
 

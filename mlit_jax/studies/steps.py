@@ -148,9 +148,14 @@ def draw(
     named = [f"sources.{x}={given[x]}" for x in pools if x in given]
     if not named:
       raise
+    ids = [set(x) for pool in pools.values() for x in pool.values()]
+    parallel = (
+        "; rows that say the same in several languages need the same 'id'"
+        if all(ids) and not set.intersection(*ids) else ""
+    )
     raise RecipeError(
         f"{', '.join(named)}: {e}; --study.num_examples says how many a model"
-        " learns from, --study.languages in which languages"
+        f" learns from, --study.languages in which languages{parallel}"
     ) from None
 
 
@@ -161,7 +166,14 @@ def fingerprint(base: pathlib.Path) -> dict[str, int]:
     UsageError: there is no such directory.
   """
   if not (base / "config.json").is_file():
-    raise UsageError(f"{base}: not a model directory; it has no config.json")
+    hub = (
+        "" if base.exists() else ", for there is nothing of that name; nothing"
+        " is fetched from a hub: fetch it first (hf download NAME --local-dir"
+        " DIR) and give DIR"
+    )
+    raise UsageError(
+        f"{base}: not a model directory; it has no config.json{hub}"
+    )
   return {
       p.name: p.stat().st_size for p in sorted(base.iterdir()) if p.is_file()
   }

@@ -114,7 +114,8 @@ def _language(row: Mapping[str, Any], columns: Mapping[str, str]) -> str:
   if "lang" not in columns:
     raise BadRow(
         "missing_field",
-        "the row does not say its language; give it with the option 'lang'",
+        "the row does not say its language; add it, e.g. \"lang\": \"es\", or"
+        " give the option 'lang'",
     )
   return fields.language(fields.text(row, columns["lang"]))
 
