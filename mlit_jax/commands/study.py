@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import sys
 
 from mlit_jax.commands import overrides, study_plan
 from mlit_jax.errors import UsageError
@@ -70,6 +71,7 @@ def run(args) -> int:
       expected,
       joining,
       loading,
+      own_rows,
       plan_translation,
       runner,
   )
@@ -88,10 +90,13 @@ def run(args) -> int:
   again = study_lib.dependent(whole, study_lib.named(whole, args.again or ()))
   if args.status:
     return study_plan.print_status(runner.states(graph, workdir))
+  if not args.plan:
+    expected.check(args.name, graph, config)
+    plan_translation.check(graph, config)
+  for sentence in own_rows.look(config):
+    print(f"note: {sentence}", file=sys.stderr, flush=True)
   if args.plan:
     return study_plan.run(args, graph, config, args.workdir and workdir)
-  expected.check(args.name, graph, config)
-  plan_translation.check(graph, config)
   from mlit_jax import cpu
   from mlit_jax.studies import workers
   from mlit_jax.studies.progress import Progress
