@@ -24,6 +24,13 @@ def values(judgments: Iterable[records.Judgment]) -> _Values:
   Raises:
     RecordError: a judgment of one system has no score.
   """
+  return {key: sum(v) / len(v) for key, v in _given(judgments).items()}
+
+
+def _given(
+    judgments: Iterable[records.Judgment],
+) -> Mapping[tuple[str, str, tuple[str, int]], Sequence[float]]:
+  """As `values`, but what each rater gave."""
   found = collections.defaultdict(list)
   both = collections.defaultdict(dict)
   for j in judgments:
@@ -44,7 +51,58 @@ def values(judgments: Iterable[records.Judgment]) -> _Values:
     else:
       value = _VERDICTS[next(iter(orders.values())).verdict]
     found[system, lang, item].append(value)
-  return {key: sum(v) / len(v) for key, v in found.items()}
+  return found
+
+
+def shares(
+    judgments: Sequence[records.Judgment], level: float = 0.95
+) -> dict[str, dict[str, dict[float, dict[str, Any]]]]:
+  """How often each rating was given (pinch, Figure 2).
+
+  Every rating counts, of two raters of an answer both.
+
+  Args:
+    judgments: of one protocol.
+    level: of the intervals, which are clustered on the parallel id.
+
+  Returns:
+    Language -> system -> worth, ascending -> {"score": percent, "ci", "n": of
+    all ratings}. Every whole number of the scale is there, also one that
+    nobody gave, and what else was given; of two systems 0, 0.5 and 1.
+
+  Raises:
+    RecordError: a judgment of one system has no score.
+  """
+  grouped = collections.defaultdict(list)
+  for (system, lang, (id_, _)), given in _given(judgments).items():
+    grouped[lang, system] += [(id_, value) for value in given]
+  if not grouped:
+    return {}
+  scale = {value for rows in grouped.values() for _, value in rows}
+  if judgments[0].system_b:
+    scale.update(_VERDICTS.values())
+  else:
+    low, high = scores.bounds(judgments[0].protocol)
+    scale.update(float(x) for x in range(int(low), int(high) + 1))
+  found: dict[str, Any] = collections.defaultdict(dict)
+  for (lang, system), rows in grouped.items():
+    found[lang][system] = {
+        value: _share([x == value for _, x in rows], [x for x, _ in rows],
+                      level)
+        for value in sorted(scale)
+    }
+  return dict(found)
+
+
+def _share(
+    hits: Sequence[bool], ids: Sequence[str], level: float
+) -> dict[str, Any]:
+  ends = statistics.mean_interval([float(x) for x in hits], ids, level)
+  return {
+      "score": round(100 * sum(hits) / len(hits), _DECIMALS),
+      "ci": [round(100 * end, _DECIMALS) for end in ends],
+      "n": len(hits),
+  }
 
 
 def ratings(

@@ -35,10 +35,10 @@ PALETTE = (
 _CHARACTERS, _FEWEST = 11.5, 50
 _MARKERS = "osD^"
 _DASHES = ("-", "-", (0, (4, 2)), (0, (1, 1.5)))
-_SEQUENTIAL = colors.LinearSegmentedColormap.from_list(
+SEQUENTIAL = colors.LinearSegmentedColormap.from_list(
     "paper", ["#f8f4ea", "#b9d3d6", "#5d9cb8"]
 )
-_STYLE = {
+STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": INK,
@@ -104,11 +104,11 @@ def heat_map(
     values: `[rows][columns]`, None where the cell is left out.
     digits: behind the point.
   """
-  with matplotlib.rc_context(_STYLE):
+  with matplotlib.rc_context(STYLE):
     rows, columns = len(row_labels), len(column_labels)
-    figure, axes = _figure(2.0 + 0.5 * columns, 1.3 + 0.36 * rows)
+    figure, axes = new_figure(2.0 + 0.5 * columns, 1.3 + 0.36 * rows)
     axes.imshow(
-        np.ma.masked_invalid(column_shades(values)), cmap=_SEQUENTIAL, vmin=0,
+        np.ma.masked_invalid(column_shades(values)), cmap=SEQUENTIAL, vmin=0,
         vmax=1, aspect="auto",
     )
     for i, row in enumerate(values):
@@ -126,11 +126,11 @@ def heat_map(
     axes.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1.5)
     axes.tick_params(which="minor", length=0)
-    axes.set(xlabel=x_label, ylabel=y_label, title=_wrapped(figure, title))
+    axes.set(xlabel=x_label, ylabel=y_label, title=wrapped(figure, title))
     return figure
 
 
-def _wrapped(figure: figure_lib.Figure, title: str) -> str:
+def wrapped(figure: figure_lib.Figure, title: str) -> str:
   """A title in lines that are no wider than the drawing."""
   width = max(_FEWEST, round(figure.get_figwidth() * _CHARACTERS))
   return "\n".join(textwrap.fill(x, width) for x in title.split("\n"))
@@ -171,8 +171,8 @@ def percent_curve(
     series: one line each, one value per percentage.
     level: where to draw a line across, None for nowhere.
   """
-  with matplotlib.rc_context(_STYLE):
-    figure, axes = _figure(6.2, 3.6)
+  with matplotlib.rc_context(STYLE):
+    figure, axes = new_figure(6.2, 3.6)
     if level is not None:
       axes.axhline(level, color=MUTED, linewidth=0.8)
     for k, line in enumerate(series):
@@ -187,7 +187,7 @@ def percent_curve(
     axes.set_xticks(range(len(percents)), [f"{p:g}" for p in percents])
     axes.set_xlim(-0.3, len(percents) - 0.7)
     axes.set_ylim(0, 100)
-    axes.set(xlabel=x_label, ylabel=y_label, title=_wrapped(figure, title))
+    axes.set(xlabel=x_label, ylabel=y_label, title=wrapped(figure, title))
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
@@ -207,8 +207,8 @@ def bars_with_intervals(
     series: one value per group.
     level: where to draw a line across, None for nowhere.
   """
-  with matplotlib.rc_context(_STYLE):
-    figure, axes = _figure(6.2, 1.1 + 0.42 * len(labels))
+  with matplotlib.rc_context(STYLE):
+    figure, axes = new_figure(6.2, 1.1 + 0.42 * len(labels))
     height = 0.7 / max(1, len(series))
     for k, bars in enumerate(series):
       y = np.arange(len(labels)) + height * (k - (len(series) - 1) / 2)
@@ -226,7 +226,7 @@ def bars_with_intervals(
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 100)
-    axes.set(xlabel=x_label, title=_wrapped(figure, title))
+    axes.set(xlabel=x_label, title=wrapped(figure, title))
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
@@ -253,8 +253,8 @@ def chart(
     y_range: of the axis.
     fit: whether to draw the least-squares line of a scatter plot.
   """
-  with matplotlib.rc_context(_STYLE):
-    figure, axes = _figure(6.6, 3.8)
+  with matplotlib.rc_context(STYLE):
+    figure, axes = new_figure(6.6, 3.8)
     if level is not None:
       axes.axhline(level, color=MUTED, linewidth=0.8)
     where = {x: i for i, x in enumerate(categories)}
@@ -304,7 +304,7 @@ def chart(
     if any(line.label for line in series):
       axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes.set_ylim(*y_range)
-    axes.set(xlabel=x_label, ylabel=y_label, title=_wrapped(figure, title))
+    axes.set(xlabel=x_label, ylabel=y_label, title=wrapped(figure, title))
     return figure
 
 
@@ -330,7 +330,7 @@ def maps(
     columns: maps in a row.
   """
   rows = -(-len(panels) // columns)
-  with matplotlib.rc_context(_STYLE):
+  with matplotlib.rc_context(STYLE):
     figure = figure_lib.Figure(figsize=(2.1 * columns, 2.2 * rows))
     backend_agg.FigureCanvasAgg(figure)
     for place, (title, series) in enumerate(panels.items(), start=1):
@@ -365,7 +365,7 @@ def save(figure: figure_lib.Figure, path: str | os.PathLike) -> None:
   # permissions, and nothing is left behind if drawing fails.
   with tempfile.TemporaryDirectory(dir=path.parent, prefix=".figure-") as part:
     unfinished = pathlib.Path(part) / path.name
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
       figure.savefig(
           unfinished, dpi=200, bbox_inches="tight", pad_inches=0.1,
           metadata=_METADATA[path.suffix],
@@ -373,7 +373,7 @@ def save(figure: figure_lib.Figure, path: str | os.PathLike) -> None:
     os.replace(unfinished, path)
 
 
-def _figure(width: float, height: float):
+def new_figure(width: float, height: float):
   """A figure of that many inches and its only axes."""
   figure = figure_lib.Figure(figsize=(width, height))
   backend_agg.FigureCanvasAgg(figure)

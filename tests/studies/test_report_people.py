@@ -75,6 +75,26 @@ def test_people_who_rate_as_the_judge_does_and_one_who_does_not(
       f"{x}, {y}" for y in ("English", "Hebrew", "Arabic")
       for x in ("base", "all")
   ]
+  # The distribution (pinch, Figure 2): anna's 3s and ben's 1s, half each.
+  shares = _table(study, "people_rating_shares")
+  assert list(shares) == list(scores)
+  row = shares["base, English"]
+  given = ["3, good", "2, medium", "1, poor", "0, wrong language or unreadable"]
+  assert [float(row[x]) for x in given] == [50, 0, 50, 0]
+  assert [x for x in row if x in given] == given
+  # Four questions, two raters; and as the means above it.
+  assert row["3, good n"] == "8"
+  assert float(row["3, good ci_low"]) < 50 < float(row["3, good ci_high"])
+  for name, row in shares.items():
+    mean = sum(int(x[0]) * float(row[x]) / 100 for x in given)
+    assert mean == pytest.approx(float(scores[name]["people"]))
+  assert "n = 8 ratings behind each bar, by 2 people; 95% intervals" in text
+  with open(study / "tables" / "shares_rating.csv", encoding="utf-8") as file:
+    rows = list(csv.DictReader(file))
+  assert len(rows) == 4 * len(shares)
+  assert {row["x"] for row in rows} == set(shares)
+  for suffix in ("pdf", "png", "svg"):
+    assert (study / "figures" / f"shares_rating.{suffix}").stat().st_size > 999
   agreement = _table(study, "agreement_rating")
   assert agreement["Hebrew"]["equal"] == "1.0"
   assert agreement["Hebrew"]["equal n"] == "8"
@@ -109,6 +129,12 @@ def test_pairs_of_a_study_that_compares(write_study, tmp_path):
   assert float(row["people"]) == 1
   assert float(row["judge"]) == pytest.approx(2.5 / 6, abs=1e-6)
   assert (row["people n"], row["judge n"]) == ("7", "6")
+  row = _table(study, "people_side_by_side_shares")[
+      "mono-en against mono-he, Hebrew"
+  ]
+  assert [row[x] for x in ("better", "neither better", "worse")] == [
+      "100.0", "0.0", "0.0"
+  ]
 
 
 def test_without_people_there_is_no_such_section(study):

@@ -2,7 +2,7 @@
 
 from matplotlib import figure as figure_lib
 
-from mlit_jax.analysis import plots
+from mlit_jax.analysis import plots, stacked
 from mlit_jax.studies.report import spec
 
 
@@ -18,11 +18,16 @@ def figure(chart: spec.Chart) -> figure_lib.Figure:
       )
       for s in chart.series
   ]
+  title = f"{chart.title}\n{chart.basis}"
+  if chart.kind == spec.STACKED:
+    return stacked.bars(
+        chart.categories, series, title=title, x_label=chart.y_label
+    )
   return plots.chart(
       chart.kind,
       series,
       chart.categories,
-      title=f"{chart.title}\n{chart.basis}",
+      title=title,
       x_label=chart.x_label,
       y_label=chart.y_label,
       level=chart.level and chart.level[0],

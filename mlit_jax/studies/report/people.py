@@ -8,12 +8,14 @@ from typing import Any
 
 from mlit_jax import records
 from mlit_jax.analysis import agreement, people
-from mlit_jax.judging import protocols
+from mlit_jax.judging import protocols, sheets
 from mlit_jax.studies.report import judged, spec
 from mlit_jax.studies.report.views import common
 
 FILE_NAME = "people.jsonl"
 _AGAINST = " against "
+# Of a comparison, what its first system's answer was.
+_VERDICTS = {1.0: "better", 0.5: "neither better", 0.0: "worse"}
 # Of single ratings, then of the systems' means.
 _MEASURES = (
     ("items", "agreement", "equal", "share of equal ratings"),
@@ -55,6 +57,7 @@ def sections(
     judge = _same(human, [j for j in said if j.protocol == protocol])
     both, _ = people.ratings(human, judge)
     basis = _basis(results, human)
+    items += _shares(results, protocol, human)
     items.append(_scores(results, protocol, human, judge, basis))
     if both:
       items.append(_agreement(results, protocol, human, both, basis))
@@ -95,6 +98,63 @@ def _basis(results, human) -> str:
   return f"Rated by {_number(human)}. {common.judge(results)}"
 
 
+def _shares(
+    results, protocol: str, human
+) -> list[spec.Chart | spec.Table]:
+  """How often people gave each rating, system by system (pinch, Figure 2)."""
+  found = people.shares(human)
+  if not found:
+    return []
+  words = _words(protocol)
+  rows, parts = [], {}
+  for lang in common.in_order(results, found):
+    for system in sorted(found[lang], key=_rank(results)):
+      left, _, right = system.partition(_AGAINST)
+      place, name = spec.Place([lang], left, right), _named(system, lang)
+      points = {
+          words.get(value, f"{value:g}"): spec.estimate(name, row, place=place)
+          for value, row in reversed(found[lang][system].items())
+      }
+      for word, point in points.items():
+        parts.setdefault(word, []).append(point)
+      rows.append((name, [spec.of_point(p) for p in points.values()]))
+  series = [spec.Series(word, points) for word, points in parts.items()]
+  basis = (
+      f"n = {spec.n_range(common.points(series))} ratings behind each bar, by"
+      f" {_number(human)}; 95% intervals of every share, clustered on the"
+      " question. No judge takes part."
+  )
+  return [
+      spec.Chart(
+          f"shares_{protocol}", f"What people gave, by {protocol}",
+          spec.STACKED, series, "system and language", "percent of the ratings",
+          "A bar is a system in a language; a part of it is how often its"
+          " answers were given that rating, the best on the left. Each rater’s"
+          " rating of an answer counts. The intervals are in the table below.",
+          basis, y_range=(0.0, 100.0),
+      ),
+      spec.Table(
+          f"people_{protocol}_shares", f"What people gave, by {protocol}, in"
+          " percent", [(word, "") for word in parts], rows,
+          "Percent of a system’s ratings; a row adds up to 100.", basis,
+      ),
+  ]
+
+
+def _words(protocol: str) -> dict[float, str]:
+  """What a rating is called: "3, good"; of two systems the first's fate."""
+  if protocols.PROTOCOLS[protocol].paired:
+    return _VERDICTS
+  return {
+      float(x.value): ", ".join(filter(None, (x.value, x.label)))
+      for x in sheets.choices(protocols.PROTOCOLS[protocol])
+  }
+
+
+def _named(system: str, lang: str) -> str:
+  return f"{system}, {common.name(lang)}"
+
+
 def _scores(results, protocol: str, human, judge, basis: str) -> spec.Table:
   """People's mean of every system beside the judge's."""
   theirs = people.summarise(human)
@@ -109,7 +169,7 @@ def _scores(results, protocol: str, human, judge, basis: str) -> spec.Table:
       every.append(spec.estimate("", found[system]))
       both.append(its.get(lang, {"systems": {}})["systems"].get(system))
       rows.append((
-          f"{system}, {common.name(lang)}",
+          _named(system, lang),
           [
               spec.of_point(spec.estimate("", row, place=place), digits=2)
               if row else spec.Cell(None)

@@ -9,6 +9,8 @@ from typing import Any
 from mlit_jax.studies.report import latex
 
 LINES, BARS, SCATTER = "lines", "bars", "scatter"
+# Bars across, each in parts that add up to 100.
+STACKED = "stacked"
 # In a place: not one system, but the model tuned on the question's language.
 OWN = "*"
 
@@ -69,7 +71,8 @@ class Chart:
   Attributes:
     name: of its files.
     title: beside its number.
-    kind: lines, bars (a group per x), or scatter.
+    kind: lines, bars (a group per x), stacked (a bar per x, from the top,
+      with a part of each series, the first being the best) or scatter.
     series: what is drawn.
     x_label, y_label: of the axes.
     reading: how to read it, in a sentence or two.

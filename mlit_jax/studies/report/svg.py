@@ -14,18 +14,18 @@ _WIDTH, _HEIGHT = 680.0, 380.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 540.0, 30.0, 316.0
 _NUM_TICKS, _ROW, _NUM_COLOURS = 5, 22.0, 8
 _BAND = 24  # places at which the band of a line is drawn
+# Of bars in parts: one's height, what it takes, and the widest name's room.
+_BAR, _PITCH, _NAMES = 18.0, 23.0, 300.0
+_WIDE = 26.0  # of a part that holds its own number
 
 
 def draw(chart: spec.Chart) -> markupsafe.Markup:
   """The chart as an <svg> element that names itself."""
+  if chart.kind == spec.STACKED:
+    return _stacked(chart)
   legends = [s.label for s in chart.series if s.label]
   height = _HEIGHT + _ROW * math.ceil(len(legends) / 2)
-  # What holds something to press is no image to a screen reader.
-  role = "group" if spec.opens(chart) else "img"
-  parts = [
-      f'<svg class="chart" role="{role}" aria-label="{_text(chart.title)}"'
-      f' viewBox="0 0 {_WIDTH:g} {height:g}">'
-  ]
+  parts = [_opening(chart, height)]
   scale = _Scale(chart)
   parts += _axes(chart, scale)
   for k, series in enumerate(chart.series):
@@ -39,6 +39,71 @@ def draw(chart: spec.Chart) -> markupsafe.Markup:
     parts += _fit(chart, scale)
   parts.append("</svg>")
   return markupsafe.Markup("\n".join(parts))
+
+
+def _opening(chart: spec.Chart, height: float) -> str:
+  # What holds something to press is no image to a screen reader.
+  role = "group" if spec.opens(chart) else "img"
+  return (
+      f'<svg class="chart" role="{role}" aria-label="{_text(chart.title)}"'
+      f' viewBox="0 0 {_WIDTH:g} {height:g}">'
+  )
+
+
+def _stacked(chart: spec.Chart) -> markupsafe.Markup:
+  """Bars across in parts: names on the left, the legend below."""
+  names = chart.categories
+  left = min(_NAMES, 7.0 * max((len(_name(x)) for x in names), default=0) + 12)
+  bottom = 10 + _PITCH * len(names)
+  height = bottom + 46 + _ROW * math.ceil(len(chart.series) / 2)
+  wide = (_WIDTH - 20 - left) / 100
+  drawn = [_opening(chart, height)]
+  for value in ticks(0, 100):
+    x = round(left + wide * value, 2)
+    drawn.append(
+        f'<line class="rule" x1="{x}" x2="{x}" y1="6" y2="{bottom}"/>'
+        f'<text class="tick" x="{x}" y="{bottom + 14}"'
+        f' text-anchor="middle">{value:g}</text>'
+    )
+  drawn.append(
+      f'<text class="axis" x="{left}" y="{bottom + 32}">'
+      f"{_text(chart.y_label)}</text>"
+  )
+  for i, name in enumerate(names):
+    drawn.append(
+        f'<text class="tick" x="{left - 8}" y="{10 + _PITCH * i + _BAR / 2}"'
+        f' dy=".35em" text-anchor="end">{_text(_name(name))}</text>'
+    )
+  ends = dict.fromkeys(names, left)
+  last = max(1, len(chart.series) - 1)
+  for k, series in enumerate(chart.series):
+    shade = round(100 * (1 - k / last))
+    drawn.append(
+        f'<g class="part{" deep" if shade > 60 else ""}" style="--t:{shade}%">'
+    )
+    for p in series.points:
+      if not p.y:
+        continue
+      row, width = names.index(p.x), round(wide * p.y, 2)
+      x, y = round(ends[p.x], 2), 10 + _PITCH * row
+      ends[p.x] += width
+      drawn.append(
+          f"<g{_placed(row, k, series, p)}>"
+          f"<title>{_text(_told(series, p))}</title>"
+          f'<rect class="bar" x="{x}" y="{y}" width="{width}"'
+          f' height="{_BAR}"/>'
+      )
+      if width >= _WIDE:
+        drawn.append(
+            f'<text class="inside" x="{round(x + width / 2, 2)}"'
+            f' y="{y + _BAR / 2}" dy=".35em" text-anchor="middle">{p.y:.0f}'
+            "</text>"
+        )
+      drawn.append("</g>")
+    drawn += _legend(k, series.label, bottom + 46)
+    drawn.append("</g>")
+  drawn.append("</svg>")
+  return markupsafe.Markup("\n".join(drawn))
 
 
 class _Scale:
@@ -174,10 +239,10 @@ def _series(chart, scale: _Scale, k: int, series) -> Iterator[str]:
     yield "</g>"
 
 
-def _legend(k: int, label: str) -> Iterator[str]:
+def _legend(k: int, label: str, top: float = _HEIGHT) -> Iterator[str]:
   if not label:
     return
-  x, y = _LEFT + 310 * (k % 2), _HEIGHT + _ROW * (k // 2)
+  x, y = _LEFT + 310 * (k % 2), top + _ROW * (k // 2)
   yield (
       f'<rect class="key" x="{x}" y="{y}" width="12" height="12"/>'
       f'<text class="legend" x="{x + 18}" y="{y + 6}" dy=".35em">'
@@ -207,17 +272,21 @@ def _fit(chart: spec.Chart, scale: _Scale) -> Iterator[str]:
 
 def _place(scale: _Scale, k: int, series: spec.Series, p: spec.Point) -> str:
   """What makes a mark lead to its answers; the keys go by row and column."""
-  if p.place is None:
-    return ""
   column = (
       sorted(q.x for q in series.points).index(p.x) if scale.numeric
       else scale.categories.index(p.x)
   )
+  return _placed(k, column, series, p)
+
+
+def _placed(row: int, column: int, series: spec.Series, p: spec.Point) -> str:
+  if p.place is None:
+    return ""
   detail = json.dumps(
       spec.detail(_title(series, p), _parts(p), p.place), ensure_ascii=False
   )
   return (
-      f' data-row="{k}" data-column="{column}"'
+      f' data-row="{row}" data-column="{column}"'
       f' data-cell="{_text(detail)}"'
   )
 
