@@ -1,11 +1,13 @@
 """Pages in headless Chromium: opens them, waits, looks things up."""
 
+import contextlib
 import shutil
 
 import pytest
 
 CHROMIUM = "/usr/bin/chromium"
 DRIVER = "/usr/bin/chromedriver"
+PAPER = (680, 1009)
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
     " --disable-background-networking --disable-component-update"
@@ -29,6 +31,61 @@ def start(profile):
     options.add_argument(flag)
   options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
   return webdriver.Chrome(options=options, service=Service(DRIVER))
+
+
+@contextlib.contextmanager
+def phone(browser, scheme):
+  """The page as on a narrow screen, `light` or `dark`."""
+  with _emulated(browser, 360, 800, scheme):
+    yield
+
+
+@contextlib.contextmanager
+def paper(browser, scheme="light"):
+  """The page as it is printed, pages beside each other as columns.
+
+  Chromium breaks columns as it breaks pages, but can be asked about them. The
+  size is that of A4 within the margins of style.css, 15 mm, at 96 dpi.
+  """
+  width, height = PAPER
+  with _emulated(browser, width, height, scheme, media="print"):
+    browser.execute_script(
+        """
+        window.dispatchEvent(new Event("beforeprint"));
+        const style = document.createElement("style");
+        style.id = "columns";
+        document.head.append(style);
+        style.sheet.insertRule(`body { width: ${arguments[0]}px !important;
+          height: ${arguments[1]}px; columns: ${arguments[0]}px;
+          column-gap: 0; column-fill: auto; margin: 0 !important; }`);
+        """, width, height,
+    )
+    try:
+      yield
+    finally:
+      browser.execute_script("""
+        document.getElementById("columns").remove();
+        window.dispatchEvent(new Event("afterprint"));
+      """)
+
+
+@contextlib.contextmanager
+def _emulated(browser, width, height, scheme, media=""):
+  size = {"width": width, "height": height, "deviceScaleFactor": 1}
+  browser.execute_cdp_cmd(
+      "Emulation.setDeviceMetricsOverride", {**size, "mobile": False}
+  )
+  feature = {"name": "prefers-color-scheme", "value": scheme}
+  browser.execute_cdp_cmd(
+      "Emulation.setEmulatedMedia", {"media": media, "features": [feature]}
+  )
+  try:
+    yield
+  finally:
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"media": "", "features": []}
+    )
 
 
 def one(browser, selector):

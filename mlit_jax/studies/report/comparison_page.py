@@ -215,6 +215,7 @@ def _cell(x: Difference | None) -> spec.Cell:
       f"{x.value:+.1f}{'*' if x.is_clear else ''}" if x.value else "0",
       f"{x.first:.1f} and {x.second:.1f}; 95% interval of the difference"
       f" {x.low:+.1f} to {x.high:+.1f}, n = {x.n:,}",
+      low=x.low, high=x.high, n=x.n,
   )
 
 

@@ -85,7 +85,8 @@ def tools(
       numbers[item.name] = counts[kind]
   return {
       "numbers": numbers, "svg": svg.draw, "shade": _shade, "shown": spec.shown,
-      "opens": spec.opens, "cell_detail": _cell_detail,
+      "opens": spec.opens, "cell_detail": _cell_detail, "ends": spec.ends,
+      "missing": spec.missing,
       "formats": rendering.FORMATS,
   }
 

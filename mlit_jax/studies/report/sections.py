@@ -18,6 +18,7 @@ class Cell:
     css: its classes.
     shade: 0 to 1 in a coloured table, else None.
     detail: of a cell that leads to answers, what figures.js needs.
+    ends: of its interval, as they stand on paper; "" without one.
   """
 
   text: str
@@ -25,6 +26,7 @@ class Cell:
   css: str = ""
   shade: float | None = None
   detail: Mapping[str, object] | None = None
+  ends: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -314,7 +316,10 @@ def _score(
       "parts": parts,
       "bar": [score.win, score.tie, score.loss],
   }
-  return Cell(findings.number(score.value), shade=shade, detail=detail)
+  return Cell(
+      findings.number(score.value), shade=shade, detail=detail,
+      ends=_ends(score),
+  )
 
 
 def _estimate(estimate: results.Estimate, bold: bool = False) -> Cell:
@@ -326,8 +331,15 @@ def _estimate(estimate: results.Estimate, bold: bool = False) -> Cell:
       else "by definition"
   )
   return Cell(
-      findings.number(estimate.value), title, "own" if bold else ""
+      findings.number(estimate.value), title, "own" if bold else "",
+      ends=_ends(estimate),
   )
+
+
+def _ends(estimate: results.Estimate) -> str:
+  if not estimate.n or estimate.low is None:
+    return ""
+  return findings.interval(estimate)
 
 
 def _whole(value: int | None) -> Cell:

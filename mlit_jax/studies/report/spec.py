@@ -300,6 +300,21 @@ def opens(item: "Chart | Table") -> bool:
   return any(c.place for _, cells in item.rows for c in cells)
 
 
+def ends(cell: Cell, digits: int) -> str:
+  """A cell's interval in few letters, for paper; "" without one."""
+  if cell.value is None or cell.low is None or cell.high is None:
+    return ""
+  return f"{cell.low:.{digits}f}–{cell.high:.{digits}f}"
+
+
+def missing(item: Table) -> list[str]:
+  """Why cells of a table are empty, in the order of the first of each."""
+  return list(dict.fromkeys(
+      c.title for _, cells in item.rows for c in cells
+      if c.value is None and c.title
+  ))
+
+
 def detail(
     title: str, parts: Sequence[str], place: Place
 ) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def _with_error(fit, name: str) -> spec.Cell:
   return spec.Cell(
       fit[name],
       f"standard error {fit[f'{name}_se']:.3g}, 95% interval {low:.3g} to"
-      f" {high:.3g}",
+      f" {high:.3g}", low=low, high=high,
   )
 
 
