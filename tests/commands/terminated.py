@@ -7,6 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+# The smallest study that trains; with what it is given it goes on for long.
+SMALL = (
+    "--study.languages=en,es", "--study.num_examples=60",
+    "--study.pretrain.documents=60", "--study.pretrain.epochs=1",
+    "--study.tune.epochs=1", "--study.experiments=", "--study.controls=false",
+)
+
 
 def run(argv: Sequence, reached: Callable[[], bool], seconds: int) -> str:
   """Runs `mlit`, sends SIGTERM once it has got there; its messages.

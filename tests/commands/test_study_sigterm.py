@@ -3,11 +3,6 @@
 import pytest
 import terminated
 
-SMALL = [
-    "--study.languages=en,es", "--study.num_examples=60",
-    "--study.pretrain.documents=60", "--study.pretrain.epochs=1",
-    "--study.tune.epochs=1", "--study.experiments=", "--study.controls=false",
-]
 # Nothing is due to be saved: what is, is so because of SIGTERM.
 LONG = ["--study.{}.epochs=100000", "--study.{}.checkpoint_every=1000000000"]
 
@@ -21,8 +16,8 @@ def test_every_model_under_way_saves(section, models, tmp_path):
   steps = [tmp_path / "steps" / f"model-{name}" for name in models]
   saved = [step / "checkpoints" for step in steps]
   said = terminated.run(
-      ["study", "pinch:pocket", "--workdir", tmp_path, "--jobs", "2", *SMALL,
-       *(option.format(section) for option in LONG)],
+      ["study", "pinch:pocket", "--workdir", tmp_path, "--jobs", "2",
+       *terminated.SMALL, *(option.format(section) for option in LONG)],
       lambda: all(place.exists() for place in saved), 200,
   )
   assert said.splitlines()[-1].startswith("mlit study: ")

@@ -7,12 +7,7 @@ import terminated
 
 from mlit_jax import main
 
-SMALL = [
-    "--study.languages=en,es", "--study.num_examples=60",
-    "--study.pretrain.documents=60", "--study.pretrain.epochs=1",
-    "--study.pretrain.checkpoint_every=0", "--study.tune.epochs=1",
-    "--study.experiments=", "--study.controls=false",
-]
+SMALL = (*terminated.SMALL, "--study.pretrain.checkpoint_every=0")
 
 
 def train(*argv):

@@ -2,27 +2,20 @@
 
 import json
 import pathlib
-import shutil
 import time
 
+import pages
 import pytest
 
 from mlit_jax import records
 from mlit_jax.judging import protocols, ratings, sheet_page, sheets
 
-webdriver = pytest.importorskip("selenium.webdriver")
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
+pytest.importorskip("selenium.webdriver")
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.browser
-CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
-    " --disable-background-networking --disable-component-update"
-    " --disable-sync --window-size=1280,900"
-).split()
 HOSTILE = (
     "<script>document.title = 'owned'</script>",
     "</script><script>document.title = 'owned'</script><!-- <img src=x>",
@@ -36,19 +29,7 @@ def downloads(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory, downloads):
-  for path in (CHROMIUM, DRIVER):
-    if not shutil.which(path):
-      pytest.skip(f"{path} is not there (Debian: chromium, chromium-driver)")
-  options = webdriver.ChromeOptions()
-  options.binary_location = CHROMIUM
-  profile = tmp_path_factory.mktemp("profile")
-  for flag in (*FLAGS, f"--user-data-dir={profile}"):
-    options.add_argument(flag)
-  options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-  options.add_experimental_option(
-      "prefs", {"download.default_directory": str(downloads)}
-  )
-  driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+  driver = pages.start(tmp_path_factory.mktemp("profile"), downloads)
   yield driver
   driver.quit()
 
@@ -248,17 +229,8 @@ def test_an_import_cannot_bring_what_the_sheet_has_not(opened, sheet, tmp_path):
     ("light", "253, 252, 249"), ("dark", "23, 25, 28"),
 ])
 def test_fits_a_narrow_screen_in_light_and_dark(opened, scheme, ground):
-  opened.execute_cdp_cmd(
-      "Emulation.setDeviceMetricsOverride",
-      {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": False},
-  )
-  feature = {"name": "prefers-color-scheme", "value": scheme}
-  opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-  try:
+  with pages.phone(opened, scheme):
     width = "return document.documentElement.scrollWidth"
     assert opened.execute_script(width) <= 360
     body = _one(opened, "body")
     assert ground in body.value_of_css_property("background-color")
-  finally:
-    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -2,7 +2,7 @@
 
 import pytest
 import small_studies
-from pages import all_of, ids, one, settle, values
+from pages import all_of, ids, one, phone, settle, values
 
 from mlit_jax.studies.report import page
 
@@ -101,13 +101,7 @@ def test_a_mark_says_what_it_is_and_opens_its_answers(opened):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_scrolls_figures_and_not_the_page(opened, scheme):
   _, browser = opened
-  browser.execute_cdp_cmd(
-      "Emulation.setDeviceMetricsOverride",
-      {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": False},
-  )
-  feature = {"name": "prefers-color-scheme", "value": scheme}
-  browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-  try:
+  with phone(browser, scheme):
     width = "return document.documentElement.scrollWidth"
     assert browser.execute_script(width) <= 360
     chart = one(browser, "figure .scroll:has(svg)")
@@ -121,9 +115,6 @@ def test_a_phone_scrolls_figures_and_not_the_page(opened, scheme):
     ink = one(browser, "h1").value_of_css_property("color")
     contrast = _light(ground) - _light(ink)
     assert (contrast if scheme == "light" else -contrast) > 150
-  finally:
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def _light(colour):

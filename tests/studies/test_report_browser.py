@@ -4,7 +4,7 @@ import pathlib
 import time
 
 import pytest
-from pages import all_of, choose, ids, one, search, settle, values
+from pages import all_of, choose, ids, one, phone, search, settle, values
 
 from mlit_jax.studies.report import page
 
@@ -207,21 +207,12 @@ def test_all_languages_at_once(opened):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_fits_a_narrow_screen_in_light_and_dark(opened, scheme):
-  opened.execute_cdp_cmd(
-      "Emulation.setDeviceMetricsOverride",
-      {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": False},
-  )
-  feature = {"name": "prefers-color-scheme", "value": scheme}
-  opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-  try:
+  with phone(opened, scheme):
     width = "return document.documentElement.scrollWidth"
     assert opened.execute_script(width) <= 360
     ground = one(opened, "body").value_of_css_property("background-color")
     expected = {"light": "253, 252, 249", "dark": "23, 25, 28"}[scheme]
     assert expected in ground
-  finally:
-    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 @pytest.mark.slow

@@ -6,9 +6,9 @@ import time
 import jax
 import jax.numpy as jnp
 import pytest
+from small_model import MODEL
 
 from mlit_jax.commands import plan as command
-from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.lora import LoraConfig
 from mlit_jax.training import accelerators, plan, setup
 from mlit_jax.training.config import (
@@ -23,10 +23,6 @@ from mlit_jax.training.step import Step
 from mlit_jax.training.validation import Best, Validation
 
 pytestmark = pytest.mark.tpu_compile
-MODEL = DecoderConfig(
-    vocab_size=512, num_layers=6, embed_dim=128, num_heads=4, num_kv_heads=4,
-    head_dim=32, mlp_dim=256,
-)
 # Kernels and norms of the blocks, both tables, the last norm.
 BLOCKS = 6 * (4 * 128 * 128 + 3 * 128 * 256 + 2 * 128)
 NUMBER = BLOCKS + 2 * 512 * 128 + 128

@@ -3,8 +3,8 @@
 import dataclasses
 
 import pytest
+from small_model import MODEL
 
-from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.lora import LoraConfig
 from mlit_jax.training import accelerators, plan, plan_search
 from mlit_jax.training.config import (
@@ -15,10 +15,6 @@ from mlit_jax.training.config import (
 )
 
 pytestmark = pytest.mark.tpu_compile
-MODEL = DecoderConfig(
-    vocab_size=512, num_layers=6, embed_dim=128, num_heads=4, num_kv_heads=4,
-    head_dim=32, mlp_dim=256,
-)
 RUN = Run(
     name="small", model=MODEL, data=DataConfig(row_length=64),
     train=TrainConfig(

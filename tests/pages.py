@@ -17,8 +17,13 @@ FLAGS = (
 ).split()
 
 
-def start(profile):
-  """A browser of its own; skips the test where there is none."""
+def start(profile, downloads=None):
+  """A browser of its own; skips the test where there is none.
+
+  Args:
+    profile: an empty directory.
+    downloads: where its downloads go, if a test looks at them.
+  """
   webdriver = pytest.importorskip("selenium.webdriver")
   from selenium.webdriver.chrome.service import Service
 
@@ -29,6 +34,10 @@ def start(profile):
   options.binary_location = CHROMIUM
   for flag in (*FLAGS, f"--user-data-dir={profile}"):
     options.add_argument(flag)
+  if downloads is not None:
+    options.add_experimental_option(
+        "prefs", {"download.default_directory": str(downloads)}
+    )
   options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
   return webdriver.Chrome(options=options, service=Service(DRIVER))
 
