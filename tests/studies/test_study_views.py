@@ -251,6 +251,7 @@ def test_the_first_languages_have_a_curve_of_their_own():
       }
       for k in (1, 2, 3)
   }
+  systems["base"] = {"languages": {"en": _rate(55), "zh": _rate(40)}}
   results = {
       "order": {"languages": order},
       "tests": {"answers": {
@@ -264,9 +265,27 @@ def test_the_first_languages_have_a_curve_of_their_own():
   (chart,) = lucky52._references(results, "answers")
   assert {s.label: [p.y for p in s.points] for s in chart.series} == {
       "English": [61, 62, 63], "Chinese": [49, 48, 47],
+      # The base's level, flat; its interval once, and no number of the paper.
+      "English, untuned base": [55, 55, 55],
+      "Chinese, untuned base": [40, 40, 40],
   }
+  flat = chart.series[2].points
+  assert [p.low is None for p in flat] == [False, True, True]
+  assert [p.x for p in flat] == [p.x for p in chart.series[0].points]
+  assert flat[0].place.left == "base"
+  assert "measured here" in chart.reading and "no numbers" in chart.reading
   results["tests"]["answers"]["languages"] = ["et"]
   assert lucky52._references(results, "answers") == []
+
+
+@pytest.mark.parametrize("steps, words", [
+    (2, "rows are packed"), (5, "an example is a row"),
+    (6, "a batch of its own"),
+])
+def test_updates_say_whether_rows_were_packed(steps, words):
+  rows = [{"number": 1, "formula": 5, "steps": steps}]
+  (table,) = lucky52._updates({"updates": rows}).items
+  assert words in table.reading
 
 
 @pytest.mark.parametrize(

@@ -151,13 +151,30 @@ def _references(results, test: str) -> list[spec.Chart]:
       ])
       for code in codes
   ]
+  series += [
+      _level(results, test, code, [p.x for p in series[0].points])
+      for code in codes
+  ]
   return [spec.Chart(
       f"{test}_references",
       f"Accuracy in {common.names(codes)}, tuned on first", spec.LINES, series,
       "languages tuned on, and the one added", "percent",
-      "What becomes of a language as others are added.",
+      "What becomes of a language as others are added. The flat lines are the"
+      " untuned base, measured here, with its interval at the left end: the"
+      " paper draws them, but gives no numbers.",
       common.measured(common.points(series)), level=(50.0, "guessing"),
   )]
+
+
+def _level(results, test: str, code: str, places) -> spec.Series:
+  """The base's accuracy in a language, drawn across; its interval once."""
+  row = results["tests"][test]["systems"]["base"]["languages"][code]
+  place = _place([code], "base", test)
+  return spec.Series(f"{common.name(code)}, untuned base", [
+      spec.estimate(x, row, place=place) if x == places[0]
+      else spec.Point(x, row["value"], place=place)
+      for x in places
+  ])
 
 
 def _unread(results, test: str) -> list[spec.Chart]:
@@ -281,6 +298,7 @@ def _correlation(row: Mapping[str, Any]) -> spec.Cell:
 
 
 def _updates(results) -> spec.Section:
+  packed = any(r["steps"] < r["formula"] for r in results["updates"])
   table = spec.Table(
       "updates", "Updates by the paper's formula and as done",
       [("formula", "ceil(N L E / (B W))"), ("done", "steps of this run")],
@@ -291,7 +309,11 @@ def _updates(results) -> spec.Section:
           for row in results["updates"]
       ],
       "N examples a language, L languages, E epochs, B examples a device and"
-      " update, W devices. Here rows are packed with several examples each, so"
-      " fewer updates are needed.", common.COUNTED, digits=0,
+      " update, W devices. " + (
+          "Here rows are packed with several examples each, so fewer updates"
+          " are needed." if packed else
+          "Here as there an example is a row; every epoch ends with a batch of"
+          " its own."
+      ), common.COUNTED, digits=0,
   )
   return spec.Section("updates", "How long the models were tuned", (), [table])
