@@ -6,32 +6,27 @@ characters. Operations are those of training/flops.py.
 """
 
 import dataclasses
-import functools
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mlit_jax.data import recipe_spec, token_file, tokenizers
+from mlit_jax.data import token_file
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.lora import LoraConfig
-from mlit_jax.records import Instruction
 from mlit_jax.studies import (
     expected,
     material,
     pipeline,
     plan_sizes,
-    plan_translation,
+    plan_tokens,
     runner,
     steps,
 )
 from mlit_jax.studies.plan_sizes import Model
-from mlit_jax.studies.plan_translation import text
 from mlit_jax.studies.study import Step
 from mlit_jax.training import accelerators, flops
 
-# Of the pocket vocabulary, over all languages; of larger ones it is higher.
-_CHARACTERS_PER_TOKEN, _SAMPLE = 2.5, 200
 _JUDGMENT = 400  # bytes of one in a file
 # Of a parameter: as trained on a TPU, as exported, in a checkpoint with AdamW's
 # two moments. Of a token in a file: its id and loss weight.
@@ -117,7 +112,7 @@ class _Estimate:
   """Goes through the graph; a step knows of those before it."""
 
   def __init__(self, graph, config, workdir):
-    self._graph, self._config = graph, config
+    self._graph = graph
     self._given = pipeline.given(config)
     self._steps = None if workdir is None else workdir / runner.STEPS
     names = {step.name for step in graph}
@@ -125,13 +120,16 @@ class _Estimate:
         dict.fromkeys(names, runner.OPEN) if workdir is None
         else runner.states(graph, workdir)
     )
+    made = self._states.get(pipeline.VOCABULARY) == runner.DONE
+    self._texts = plan_tokens.Texts(
+        config, self._steps / pipeline.VOCABULARY if made else None
+    )
     self._params = {step.name: step.params for step in graph}
     self._models: dict[str, Model] = {}
     self._data: dict[str, tuple[int, int]] = {}  # examples, tokens
     self._held: dict[str, int] = {}  # tokens that are held out
     self._asked: dict[str, _Asked] = {}
     self._choices: dict[tuple, list[int]] = {}
-    self._prompts: dict[tuple, dict[str, tuple[int, int, int]]] = {}
     self._vocab_size = 0
 
   def costs(self) -> list[Cost]:
@@ -154,72 +152,6 @@ class _Estimate:
       )
     return found
 
-  @functools.cached_property
-  def _characters_per_token(self) -> float:
-    """Measured with the study's tokenizer, if there is one already."""
-    place = None
-    if self._config.base:
-      place = pipeline.base_directory(self._config)
-    elif self._states[pipeline.VOCABULARY] == runner.DONE:
-      place = self._steps / pipeline.VOCABULARY
-    if place is None or self._promised(self._config.train):
-      return _CHARACTERS_PER_TOKEN
-    tokenizer = tokenizers.load(place)
-    rows = material.instructions(
-        self._config.train, tuple(self._config.languages), self._given
-    )
-    every = list(rows.values()) or self._untranslated(self._config.train)
-    sample = every[:: max(1, len(every) // _SAMPLE)]
-    tokens = sum(len(tokenizer.encode(text(row))) for row in sample)
-    return sum(len(text(row)) for row in sample) / max(1, tokens)
-
-  def _promised(self, name: str) -> expected.Expected | None:
-    """What a source is to hold, if it is not there yet."""
-    return expected.of(self._given[name]) if name in self._given else None
-
-  def _is_there(self, name: str, languages: Sequence[str]) -> bool:
-    """Whether a source has rows in all of some languages."""
-    return name not in self._given or not (
-        self._promised(name)
-        or plan_translation.lacking(name, languages, self._given)
-    )
-
-  def _untranslated(self, name: str) -> list[Instruction]:
-    origin = pipeline.origin(self._config, name)
-    return plan_translation.rows_in(name, origin, self._given)
-
-  def _drawn(self, recipe) -> tuple[int, int]:
-    """Examples and tokens of a recipe, and tokens that it holds out."""
-    asked = recipe_spec.languages(recipe)
-    if all(self._is_there(*item) for item in asked.items()):
-      made, rows = steps.draw(recipe, self._given)
-      tokens = []
-      for manifest in (made.train, made.validation):
-        every = (text(rows[r.id, r.lang]) for r in manifest.rows)
-        tokens.append(self._tokens(sum(map(len, every))))
-      return len(made.train.rows), *tokens
-    examples, characters, held = 0, 0, {}
-    for part, size in zip(
-        recipe["parts"], recipe_spec.sizes(recipe), strict=True
-    ):
-      name = part["source"]
-      codes = recipe_spec.languages({"parts": [part]})[name]
-      if row := self._promised(name):
-        length = row.characters
-      else:
-        rows = material.instructions(name, codes, self._given).values() or (
-            self._untranslated(name)
-        )
-        length = sum(len(text(x)) for x in rows) / max(1, len(rows))
-      examples += size
-      characters += size * length
-      held |= {(name, code): length for code in codes}
-    unseen = recipe.get("validation", 0) * sum(held.values())
-    return examples, self._tokens(characters), self._tokens(unseen)
-
-  def _tokens(self, characters: float) -> int:
-    return math.ceil(characters / self._characters_per_token)
-
   def _vocabulary(self, step: Step) -> dict[str, Any]:
     self._vocab_size = step.params.get("vocab_size", 0)
     return {}
@@ -234,7 +166,8 @@ class _Estimate:
         held = token_file.read_summary(place / steps.VALIDATION)["total"]
         self._held[step.name] = held["tokens"]
     elif "recipe" in params:
-      examples, tokens, self._held[step.name] = self._drawn(params["recipe"])
+      examples, tokens, held = self._texts.drawn(params["recipe"])
+      self._held[step.name] = held
       # A budget that is shared out only when other models have been seen.
       later = params.get("of", 0)
       tokens += later * tokens // max(1, examples)
@@ -245,12 +178,12 @@ class _Estimate:
       if held and (promised := expected.of(held)):
         characters = promised.characters
       else:
-        size = min(_SAMPLE, examples)
+        size = min(plan_tokens.SAMPLE, examples)
         sample = material.documents(
             params["shares"], size, 0, params.get("sources", {})
         )
         characters = sum(len(d.text) for d in sample) / len(sample)
-      tokens = self._tokens(examples * characters)
+      tokens = self._texts.tokens(examples * characters)
     self._data[step.name] = examples, tokens
     return {
         "examples": examples, "tokens": tokens, "disk": tokens * _PER_TOKEN
@@ -318,7 +251,7 @@ class _Estimate:
       return {"disk": asked.disk}
     params = step.params
     name, _ = params["prompts"]
-    languages = self._questions(name, tuple(params["languages"]))
+    languages = self._texts.questions(name, tuple(params["languages"]))
     asked = _Asked(languages, params["max_new_tokens"])
     self._asked[step.name] = asked
     systems = len(step.needs)
@@ -338,23 +271,6 @@ class _Estimate:
         ),
         "disk": systems * asked.disk,
     }
-
-  def _questions(self, name: str, languages: tuple[str, ...]):
-    if (name, languages) not in self._prompts:
-      found: dict[str, tuple[int, int, int]] = {}
-      origin = pipeline.origin(self._config, name)
-      for row in (
-          row for lang in languages
-          for row in plan_translation.questions(
-              name, lang, origin, self._given
-          )
-      ):
-        questions, turns, tokens = found.get(row.lang, (0, 0, 0))
-        asked = sum(m.role == "user" for m in row.messages)
-        length = self._tokens(sum(len(m.content) for m in row.messages))
-        found[row.lang] = questions + 1, turns + asked, tokens + length
-      self._prompts[name, languages] = found
-    return self._prompts[name, languages]
 
   def _score(self, step: Step) -> dict[str, Any]:
     key = tuple(step.params["tests"]), tuple(step.params["languages"])
@@ -376,7 +292,7 @@ class _Estimate:
 
   def _read(self, step: Step, lengths: Sequence[int]) -> dict[str, Any]:
     """A forward pass over texts of so many characters."""
-    tokens, number = self._tokens(sum(lengths)), len(lengths)
+    tokens, number = self._texts.tokens(sum(lengths)), len(lengths)
     model = self._models[step.needs[0]]
     return {
         "examples": number, "tokens": tokens,

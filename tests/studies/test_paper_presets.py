@@ -199,15 +199,13 @@ def test_lucky52():
   # What BLOOM has read, by its card: none of these.
   assert lucky52_results.exposure(config)["neither"] == ["ht", "qu"]
   assert lucky52_results.exposure(config)["base only"] == ["eu"]
-  # Where it is not as the paper's section 3 has it, the report says so: ht is
-  # the base's and ja nobody's there, and the batch grows to 1,280.
+  # What is not as in the paper's section 3 is declared.
   assert "ja" in lucky52_results.exposure(config)["tuning only"]
   said = " ".join(config.substitutions)
   for words in ("Japanese", "Haitian", "1,280", "warm-up", "consonants"):
     assert words in said
   assert tune.batch_size == 256 and tune.warmup_ratio == 0
-  # As there an example is a row, so that nothing is to be said of packing.
-  assert not tune.packing and "pack" not in said
+  assert not tune.packing and "pack" not in said  # as there
 
 
 def test_xllama():
@@ -222,10 +220,8 @@ def test_xllama():
   for words in ("Figures 3 and 7", "MLQA", "512", "Continued", "COMET"):
     assert words in said
   assert (tune.row_length, tune.warmup_ratio) == (512, 0.03)
-  # The pocket's languages beside the paper's six.
   pocket = command.load("xllama:pocket", ())[2]
-  missing = {"el", "tr", "vi"}
-  assert set(config.languages) - set(pocket.languages) == missing
+  assert set(config.languages) - set(pocket.languages) == {"el", "tr", "vi"}
   said = " ".join(pocket.substitutions)
   for name in ("Greek", "Turkish", "Vietnamese", "Russian", "Finnish"):
     assert name in said

@@ -5,7 +5,7 @@ from typing import Any
 
 from mlit_jax import languages as languages_lib
 from mlit_jax.studies.report import spec
-from mlit_jax.studies.report.views import common, xllama_laws
+from mlit_jax.studies.report.views import common, xllama_laws, xllama_maps
 
 _LABELS = {"alpaca-en": "English data alone", "muit": "one model for all"}
 _OWN = "its own model"
@@ -28,7 +28,8 @@ def view(results: Mapping[str, Any]) -> spec.View:
     sections.append(_ablation(results))
   sections.append(_contests(results))
   sections += [
-      _consistency(results), _representation(results), common.closing(results)
+      _consistency(results), xllama_maps.section(results),
+      common.closing(results),
   ]
   return spec.View(
       "Can a model be extrapolated to other languages by aligning them?",
@@ -345,68 +346,3 @@ def _said_the_same(results) -> list[spec.Chart | spec.Table]:
       ]),
   )
   return [chart, listing]
-
-
-def _layers(results) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
-  """(system, its layers), in the study's order."""
-  found = results["representation"]
-  return [(k, found[k]) for k in common.systems(results) if k in found]
-
-
-def _representation(results) -> spec.Section:
-  items: list[spec.Chart | spec.Table] = []
-  for system, layers in _layers(results):
-    for number, layer in enumerate(layers, start=1):
-      first, second = layer["variance"]
-      items.append(
-          spec.Chart(
-              f"map_{system.replace('-', '_')}_{number}",
-              f"Sentences in layer {number} of {system}", spec.SCATTER,
-              [
-                  spec.Series(
-                      common.name(code), [spec.Point(x, y) for x, y in rows]
-                  )
-                  for code, rows in (
-                      (x, layer["points"][x])
-                      for x in common.in_order(results, layer["points"])
-                  )
-              ],
-              "first component", "second component",
-              "A point is a sentence; the sentences are the same in every"
-              f" language. The components hold {first:.0f} and {second:.0f}% of"
-              " the variance.",
-              f"n = {len(next(iter(layer['points'].values())))} sentences a"
-              " language, drawn as they are: nothing is estimated, so there is"
-              " no interval. No judge takes part.",
-          )
-      )
-  items.append(_separation(results))
-  return spec.Section(
-      "representation", "Where languages lie in the models",
-      ["Languages that lie apart are separate clouds; where a model has aligned"
-       " them, the clouds overlap."], items,
-  )
-
-
-def _separation(results) -> spec.Table:
-  codes, rows = results["targets"], []
-  for system, layers in _layers(results):
-    for number, layer in enumerate(layers, start=1):
-      rows.append((f"{system}, layer {number}", [
-          spec.of_point(
-              spec.estimate("", layer["separation"][code]),
-              f"mean cosine of parallel sentences"
-              f" {layer['similarity'][code]:.2f}",
-              digits=2,
-          )
-          for code in codes
-      ]))
-  some = next(iter(results["representation"].values()))[0]
-  return spec.Table(
-      "separation", "How far English and other languages lie apart",
-      [(code, common.name(code)) for code in codes], rows,
-      "The distance between the languages' means over the spread of sentences"
-      " about them: 0 where they overlap, above 1 where they stand apart.",
-      f"n = {some['n']} sentences a language; 95% intervals by jackknife over"
-      " the sentences. No judge takes part.", shaded=True, digits=2,
-  )
