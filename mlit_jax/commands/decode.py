@@ -82,9 +82,10 @@ def add_arguments(parser) -> None:
 def run(args) -> int:
   overrides.refuse(args.overrides)
   import hashlib
+  import itertools
   import pathlib
 
-  from mlit_jax import cpu
+  from mlit_jax import cpu, records
   from mlit_jax.data import checkpoint_template
   from mlit_jax.studies import local_judge
 
@@ -103,10 +104,12 @@ def run(args) -> int:
   cpu.keep_freed_memory()
   from mlit_jax.studies import answer_file, answering
 
-  rows = answer_file.read_prompts(args.input)
+  try:
+    rows = answer_file.read_prompts(args.input)
+  except records.RecordError as e:
+    raise UsageError(str(e)) from None
   if not rows:
     raise UsageError(f"{args.input}: no prompts; give one a line")
-  rows = rows[part::parts]
   name = args.name or model.name
   options = answering.Options(
       args.max_new_tokens, args.temperature, args.top_k, args.top_p,
@@ -141,9 +144,11 @@ def run(args) -> int:
     progress.begin()
     return answerer
 
-  questions = _different(
-      q for row in rows for q in _questions(row, name, adapters)
-  )
+  asked = [_questions(row, name, adapters) for row in rows]
+  # Over all shares: two hosts would not see that they answer one id.
+  different = iter(_different(itertools.chain(*asked)))
+  shares = [list(itertools.islice(different, len(qs))) for qs in asked]
+  questions = list(itertools.chain(*shares[part::parts]))
   summary = answer_file.run(
       output, questions, make, options, identity, progress.show
   )

@@ -396,6 +396,18 @@ def test_shares_are_disjoint_and_whole(model, prompts, tmp_path):
   assert found == [["0", "2", "4"], ["1", "3"]]
 
 
+def test_an_id_that_stands_in_two_shares_is_answered_once(model, tmp_path):
+  row = {"id": "a", "lang": "en", "prompt": LINES[0]}
+  source = write(tmp_path / "in.jsonl", [row, row | {"prompt": LINES[1]}])
+  out = tmp_path / "out.jsonl"
+  assert decode(model, source, out, "--share", "0/2") == 0
+  assert [row.get("failure", "") for row in read(out)] == [""]
+  assert decode(model, source, out, "--share", "1/2") == 1
+  assert [row["failure"] for row in read(out)] == [
+      "the id 'a' stands twice in en; give each prompt one of its own"
+  ]
+
+
 def test_stop_strings_and_logprobs(model, prompts, tmp_path):
   plain, out = tmp_path / "plain.jsonl", tmp_path / "out.jsonl"
   assert decode(model, prompts, plain) == 0
@@ -429,6 +441,7 @@ def test_stop_strings_and_logprobs(model, prompts, tmp_path):
         (["--output", "IN/x"], "cannot be a folder"),
         (["--output", "IN"], "would be written over; it is read, too"),
         (["--input", "/dev/null"], "/dev/null: no prompts; give one a line"),
+        (["--input", "/none"], "/none: cannot be read: No such file"),
     ],
 )
 def test_wrong_use(model, prompts, tmp_path, capsys, more, message):
