@@ -17,11 +17,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.long]
 
 import small_tokenizers  # noqa: E402
 
-LINES = [
-    "The door opened because somebody came in from the cold.",
-    "Uks avanes, sest keegi tuli külma käest sisse.",
-    "Mlango ulifunguka kwa sababu mtu aliingia.", "门开了，因为有人进来了。",
-] * 9
+LINES = small_tokenizers.DOORS
 PAIR = LINES[0][:15], LINES[0][15:]
 
 
