@@ -134,13 +134,13 @@ class BeamSearch:
           asked.append(further)
 
   def _fault(self, request: Request, numbers) -> str:
-    if request.adapter not in numbers:
-      return f"unknown adapter {request.adapter!r}"
     if request.temperature or request.repetition_penalty != 1:
       return "beam search takes no temperature and no repetition penalty"
     if request.stop:
       return "beam search takes no stop strings"
-    return fault(request, self._config.vocab_size, self.max_length)
+    return fault(
+        request, numbers, self._config.vocab_size, self.max_length
+    )
 
   def _batches(self, params, adapters, numbers, requests) -> Iterator[Result]:
     """Prompts of one padded length, with room for as much, together."""

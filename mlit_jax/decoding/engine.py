@@ -203,12 +203,9 @@ class _Run:
 
   def _fault(self, request: Request) -> str:
     e, known = self._engine, self._model.numbers
-    if request.adapter not in known:
-      names = ", ".join(str(n) for n in known if n) or "none"
-      return f"unknown adapter {request.adapter!r}; there are: {names}"
     if request.stop and self._model.text is None:
       return "stop strings need a tokenizer's text"
-    return fault(request, e._config.vocab_size, e.max_length)
+    return fault(request, known, e._config.vocab_size, e.max_length)
 
   def _rows(self) -> int:
     """How many prompts are read together, of the length that is next."""

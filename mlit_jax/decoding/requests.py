@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Collection
 
 NOT_FINITE = (
     "the model's logits are not finite: no token is the likeliest; its weights"
@@ -70,14 +71,23 @@ class Result:
     return len(self.tokens) + self.ended
 
 
-def fault(request: Request, vocab_size: int, max_length: int) -> str:
+def fault(
+    request: Request,
+    adapters: Collection[str | None],
+    vocab_size: int,
+    max_length: int,
+) -> str:
   """What keeps a model from decoding a request; "": nothing.
 
   Args:
     request: to be checked.
+    adapters: that there are, None for the base alone.
     vocab_size: of the model.
     max_length: tokens that prompt and answer may have together.
   """
+  if request.adapter not in adapters:
+    names = ", ".join(str(n) for n in adapters if n) or "none"
+    return f"unknown adapter {request.adapter!r}; there are: {names}"
   prompt, new = request.tokens, request.max_new_tokens
   if not prompt:
     return "the prompt is empty; give at least one token"

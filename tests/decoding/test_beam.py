@@ -137,11 +137,12 @@ def test_what_a_beam_search_cannot_do_fails_alone(pair):
   )
   requests = [
       Request("warm", (9,), NEW, 0.5), Request("stop", (9,), NEW, stop=("a",)),
-      Request("empty", (), NEW),
+      Request("empty", (), NEW), Request("he", (9,), NEW, adapter="he"),
   ]
   said = {r.id: r.failure for r in search.generate(params, requests)}
   assert said == {
       "warm": "beam search takes no temperature and no repetition penalty",
       "stop": "beam search takes no stop strings",
       "empty": "the prompt is empty; give at least one token",
+      "he": "unknown adapter 'he'; there are: none",
   }
