@@ -210,7 +210,7 @@ class BeamSearch:
     none = jnp.full((rows, beams), _LOW)
     nothing = jnp.zeros((rows, beams, room), jnp.int32)
     unlikely = jnp.zeros(nothing.shape, jnp.float32)
-    fine = _finite(logits, rows)
+    fine = _finite(logits, rows)[:, 0]
     start = _Search(
         jnp.int32(0), jax.tree.map(lambda x: repeat(x, axis=axis), cache),
         repeat(position), repeat(logits, axis=0),
@@ -284,8 +284,9 @@ class BeamSearch:
     worst = jnp.where(ended, jnp.min(merged, axis=1, keepdims=True), _LOW)
     hope = jnp.any(scores[:, :1] / divisor > worst, axis=1)
     is_open = s.is_open & hope & (length < limits)
-    # What is read after the end does not matter.
-    fine = s.fine & (_finite(logits, rows) | ~is_open)
+    # What is read after the end does not matter, nor what dead beams read.
+    dead = scores < _LOW / 2
+    fine = s.fine & (jnp.all(_finite(logits, rows) | dead, axis=1) | ~is_open)
     return _Search(
         length, cache, s.position + 1, logits, scores,
         jnp.take_along_axis(tokens, kept, axis=1),
@@ -297,6 +298,6 @@ class BeamSearch:
 
 
 def _finite(logits, rows: int):
-  """Whether all beams of a prompt have a highest logit; any NaN would be it."""
-  highest = jnp.max(logits, axis=-1).reshape(rows, -1)
-  return jnp.all(jnp.isfinite(highest), axis=1)
+  """[G N]: whether a beam's highest logit is finite; a NaN is the highest."""
+  highest = jnp.max(jnp.where(jnp.isnan(logits), jnp.inf, logits), axis=-1)
+  return jnp.isfinite(highest).reshape(rows, -1)

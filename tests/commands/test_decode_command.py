@@ -403,9 +403,8 @@ def test_an_id_that_stands_in_two_shares_is_answered_once(model, tmp_path):
   assert decode(model, source, out, "--share", "0/2") == 0
   assert [row.get("failure", "") for row in read(out)] == [""]
   assert decode(model, source, out, "--share", "1/2") == 1
-  assert [row["failure"] for row in read(out)] == [
-      "the id 'a' stands twice in en; give each prompt one of its own"
-  ]
+  (row,) = read(out)
+  assert row["failure"].startswith("the id 'a' stands twice in en; give each")
 
 
 def test_stop_strings_and_logprobs(model, prompts, tmp_path):

@@ -162,3 +162,14 @@ def test_the_likeliest_is_the_first_of_the_highest():
     logits = rng.integers(0, 9, (40, size)).astype("float32")
     found = jax.jit(sampling.likeliest)(jnp.asarray(logits))
     np.testing.assert_array_equal(found, logits.argmax(-1))
+
+
+def test_a_nan_is_the_likeliest():
+  """So that it is seen: XLA's maximum on a CPU passes over some."""
+  rng = np.random.default_rng(3)
+  logits = rng.standard_normal((128, 128 * 3)).astype("float32")
+  places = rng.integers(0, logits.shape[1], len(logits))
+  places[0] = np.argmax(logits[0])
+  logits[np.arange(1, len(logits)), places[1:]] = np.nan
+  found = jax.jit(sampling.likeliest)(jnp.asarray(logits))
+  np.testing.assert_array_equal(found, places)
