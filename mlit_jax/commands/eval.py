@@ -113,13 +113,17 @@ def _run(args) -> int:
   work, missing = running.plan(named, options)
   sentences = None
   if is_probed:
-    sentences = representation.sentences(args.data, chosen, args.limit)
+    sentences, gone = representation.sentences(args.data, chosen, args.limit)
+    if gone:
+      missing[representation.NAME] = gone
   made_with = settings.describe(
       args.model, args.template, args.shots, args.dtype
   )
   settings.check(args.output, made_with)
   for name, langs in missing.items():
-    all_of_them = len(named[name].languages)
+    all_of_them = len(
+        named[name].languages if name in named else mt.LANGUAGES
+    )
     which = " ".join(langs[:12]) + (" ..." if len(langs) > 12 else "")
     print(f"{name}: no file for {len(langs)} of {all_of_them}: {which}")
   if any(named[name].is_corpus for name, _, _ in work):

@@ -17,8 +17,9 @@ a row of the input is {"id", "context", "continuation"}, of the output {"id",
 "logprob", "num_tokens", "is_greedy"}, in the same order; both are tokenized and
 cut as lm-evaluation-harness does. With --rolling a row of the input is {"id",
 "text"}, of the output {"id", "logprob", "num_tokens", "bits_per_byte",
-"bits_per_word"}. A row that cannot be scored gets {"id", "failure"}, and the
-exit code is then 1"""
+"bits_per_word"}. Tokens that stand for what the tokenizer does not know are
+counted as "unknown". A row that cannot be scored gets {"id", "failure"}, and
+the exit code is then 1"""
 
 _PAIR, _TEXT = ("context", "continuation"), ("text",)
 
@@ -78,6 +79,11 @@ def run(args) -> int:
   print(f"{len(out) - failed} scores: {args.output}")
   if args.rolling and failed < len(out):
     print(_all_together(good, scored))
+  if unknown := [row["unknown"] for row in out if "unknown" in row]:
+    print(
+        f"{sum(unknown)} tokens of {len(unknown)} rows are unknown to the"
+        " tokenizer: their scores tell nothing of what stood there"
+    )
   if failed:
     first = next(r for r in out if "failure" in r)
     print(
@@ -95,6 +101,8 @@ def _result(row: dict, score) -> dict:
       "id": row["id"], "logprob": score.logprob,
       "num_tokens": score.num_tokens,
   }
+  if score.unknown:
+    found["unknown"] = score.unknown
   if "continuation" in row:
     return found | {"is_greedy": score.is_greedy}
   bits, (size, words) = -score.logprob / math.log(2), _sizes(row["text"])

@@ -7,6 +7,7 @@ tokenizer_config.json says ByT5.
 
 import os
 import pathlib
+from collections.abc import Iterable
 
 from mlit_jax.data import special_tokens
 from mlit_jax.data.byte_tokenizer import CLASS, ByteTokenizer
@@ -51,6 +52,14 @@ def load(directory: str | os.PathLike) -> Tokenizer:
       f"{directory}: no tokenizer: neither {JSON_NAME} nor"
       f" {' nor '.join(FILE_NAMES)}; put the checkpoint's own there"
   )
+
+
+def num_unknown(tokenizer: Tokenizer, ids: Iterable[int]) -> int:
+  """How many tokens stand for what the tokenizer does not know."""
+  t = tokenizer
+  if t.unk_id in (t.bos_id, *t.end_ids):
+    return 0  # GPT-NeoX has one token for all of these, and knows every byte
+  return sum(i == t.unk_id for i in ids)
 
 
 def check_vocabulary(

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from mlit_jax.data import chat
+from mlit_jax.data import chat, tokenizers
 from mlit_jax.decoding.requests import Request
 from mlit_jax.evals.items import Question
 from mlit_jax.evals.scoring import LanguageModel
@@ -19,11 +19,14 @@ class Answer:
     text: without white space around it, up to where it was stopped.
     is_cut: whether the prompt was too long and lost its beginning.
     failure: why there is no answer; "": there is one.
+    unknown: tokens of the prompt that stand for what the tokenizer does not
+      know.
   """
 
   text: str
   is_cut: bool
   failure: str = ""
+  unknown: int = 0
 
 
 def answer(
@@ -48,12 +51,14 @@ def answer(
   """
   new = max(1, min(max_new_tokens, model.max_length // 2))
   room = model.max_length - new
-  requests, cut = [], []
+  requests, about = [], []
   for i, question in enumerate(questions):
     ids = _encode(model, form, question)
-    cut.append(len(ids) > room)
+    kept = tuple(ids[-room:])
+    unknown = tokenizers.num_unknown(model.tokenizer, kept)
+    about.append((len(ids) > room, unknown))
     stops = (stop,) if form is None else ()
-    requests.append(Request(f"{i}", tuple(ids[-room:]), new, stop=stops))
+    requests.append(Request(f"{i}", kept, new, stop=stops))
   end = () if form is None else tuple(form.end_ids(model.tokenizer))
   found = {}
   for result in model.generate(requests, batch_size, end):
@@ -61,7 +66,8 @@ def answer(
     if form is not None:
       text = form.read(model.tokenizer.decode(result.tokens))
     i = int(result.id)
-    found[i] = Answer(text.strip(), cut[i], result.failure)
+    is_cut, unknown = about[i]
+    found[i] = Answer(text.strip(), is_cut, result.failure, unknown)
   return [found[i] for i in range(len(requests))]
 
 

@@ -40,12 +40,15 @@ class Score:
     logprob: natural logarithm of its probability, given the context.
     num_tokens: of the continuation.
     is_greedy: whether each token is the likeliest at its place.
+    unknown: tokens, the context's too, that stand for what the tokenizer does
+      not know; whoever has it counts them.
   """
 
   id: str
   logprob: float
   num_tokens: int
   is_greedy: bool
+  unknown: int = 0
 
 
 class _Batch(NamedTuple):

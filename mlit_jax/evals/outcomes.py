@@ -73,7 +73,10 @@ def line(entry: dict[str, Any]) -> str:
   low, high = entry["ci"]
   text = f"{entry['metric']} {entry['score']:.3f} [{low:.3f}, {high:.3f}]"
   text += f" of {entry['n']}"
-  for key, word in (("failed", "failed"), ("cut", "cut to fit")):
+  for key, word in (
+      ("failed", "failed"), ("cut", "cut to fit"),
+      ("unknown", "with tokens that the tokenizer does not know"),
+  ):
     if key in entry:
       text += f", {entry[key]} {word}"
   return text
@@ -109,6 +112,7 @@ def summary(name: str, rows: Sequence[dict]) -> dict[str, Any]:
   for key, count in (
       ("failed", len(rows) - len(good)),
       ("cut", sum(row["is_cut"] for row in good)),
+      ("unknown", sum("unknown" in row for row in good)),
   ):
     if count:
       entry[key] = count

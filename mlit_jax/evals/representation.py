@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int
 from mlit_jax import partitioning, records
 from mlit_jax.analysis import plots
 from mlit_jax.analysis import representation as maps
+from mlit_jax.data import tokenizers
 from mlit_jax.data.sources import fields
 from mlit_jax.evals import mt, outcomes
 from mlit_jax.evals.items import BenchmarkError, MissingError, Strict
@@ -53,7 +54,7 @@ def mean_states(
   begin = list(model.tokenizer.begin_ids)
   rows = []
   for text in texts:
-    ids = [*begin, *model.tokenizer.encode(text)][: model.max_length]
+    ids = _ids(model, text)[: model.max_length]
     if len(ids) == len(begin):
       raise BenchmarkError(f"{text!r:.40} has no tokens")
     rows.append(ids)
@@ -80,6 +81,10 @@ def mean_states(
       for row, i in enumerate(taken):
         found[i] = states[:, row]
   return np.stack(found, axis=1)
+
+
+def _ids(model: LanguageModel, text: str) -> list[int]:
+  return [*model.tokenizer.begin_ids, *model.tokenizer.encode(text)]
 
 
 def check(directory: str | os.PathLike) -> None:
@@ -150,8 +155,9 @@ def run(
     Language -> its summary: `score` is the retrieval of the middle layer,
     `layers` of every one.
   """
-  states = {}
+  states, ids = {}, {}
   for lang, lines in texts.items():
+    ids[lang] = [_ids(model, line) for line in lines]
     states[lang] = mean_states(model, lines, batch_size)
     show(f"{NAME} {lang}: {len(lines)} sentences read")
   results = {}
@@ -164,8 +170,9 @@ def run(
         for pair in zip(states[_PIVOT], states[lang], strict=True)
     ]
     rows = [
-        {"id": f"flores/{i}", "cluster": f"{i}", "is_cut": False,
+        {"id": f"flores/{i}", "cluster": f"{i}",
          "scores": {"retrieval": float(value)}}
+        | _about(model, (ids[_PIVOT][i], ids[lang][i]))
         for i, value in enumerate(layers[num_layers // 2])
     ]
     outcomes.write_rows(output, NAME, lang, rows)
@@ -177,12 +184,22 @@ def run(
   return results
 
 
+def _about(model: LanguageModel, sides: Sequence[Sequence[int]]) -> dict:
+  """What a row says of a sentence and its translation."""
+  long = any(len(ids) > model.max_length for ids in sides)
+  count = functools.partial(tokenizers.num_unknown, model.tokenizer)
+  unknown = sum(map(count, sides))
+  return {"is_cut": long} | ({"unknown": unknown} if unknown else {})
+
+
 def sentences(
     data: str | os.PathLike,
     languages: Collection[str] | None,
     limit: int | None,
-) -> dict[str, list[str]]:
+) -> tuple[dict[str, list[str]], list[str]]:
   """Language -> FLORES's sentences, parallel, English first.
+
+  And the languages that have no file, where none were asked for.
 
   Args:
     data: the folder with its files, or items.HUB.
@@ -194,12 +211,14 @@ def sentences(
   """
   wanted = mt.LANGUAGES if languages is None else languages
   found: dict[str, list[str]] = {}
+  missing = []
   for lang in (_PIVOT, *(x for x in wanted if x != _PIVOT)):
     try:
       rows = list(mt.FILES.rows(lang, data))[:limit]
     except MissingError:
       if lang == _PIVOT or languages is not None:
         raise
+      missing.append(lang)
       continue
     found[lang] = []
     for row in rows:
@@ -212,7 +231,7 @@ def sentences(
         f" number of sentences, three or more; found"
         f" {({lang: len(lines) for lang, lines in found.items()})}"
     )
-  return found
+  return found, missing
 
 
 def _write_maps(place: pathlib.Path, states, results) -> None:

@@ -166,6 +166,7 @@ def _choose(model, name, lang, items: Sequence[Choice], options) -> list[dict]:
       row["failure"] = failures[0]
     else:
       row["logprobs"] = [score.logprob for score in scores]
+      row |= _unknown(max(score.unknown for score in scores))
     rows.append(row)
   return rows
 
@@ -179,11 +180,16 @@ def _write(model, name, lang, items: Sequence[Question], options) -> list[dict]:
   rows = []
   for item, answer in zip(items, answers, strict=True):
     row = _asked(item) | {"is_cut": answer.is_cut}
+    row |= _unknown(answer.unknown)
     if answer.failure:
       rows.append(row | {"failure": answer.failure})
     else:
       rows.append(row | {"answer": answer.text})
   return rows
+
+
+def _unknown(number: int) -> dict:
+  return {"unknown": number} if number else {}
 
 
 def _score(rows, name, lang, items, options) -> None:

@@ -1,5 +1,6 @@
 """A model directory ready to score texts."""
 
+import dataclasses
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -92,16 +93,19 @@ class LanguageModel:
       A score per row, in their order, or why there is none ("" for None).
     """
     found: list[lm.Score | str] = [""] * len(rows)
-    asked = []
+    asked, unknown = [], {}
     for i, row in enumerate(rows):
       if row is None:
         continue
       try:
-        asked.append(self._pair(str(i), *row, truncate))
+        pair = self._pair(str(i), *row, truncate)
       except pairs.PairError as e:
         found[i] = str(e)
+        continue
+      asked.append(pair)
+      unknown[pair.id] = self._unknown(pair.context + pair.continuation)
     for score in self._scorer.score(self.params, asked):
-      found[int(score.id)] = _finite(score)
+      found[int(score.id)] = _finite(score, unknown[score.id])
     return found
 
   def rolling(self, texts: Iterable[str]) -> list[lm.Score | str]:
@@ -129,6 +133,9 @@ class LanguageModel:
             self.tokenizer, text, self.max_length
         )
     ]
+    unknown = [0] * len(texts)
+    for pair in asked:  # a token is in one window's continuation
+      unknown[int(pair.id)] += self._unknown(pair.continuation)
     totals = [lm.Score(f"{i}", 0.0, 0, True) for i in range(len(texts))]
     # The same id comes once per window.
     for score in self._scorer.score(self.params, asked):
@@ -139,7 +146,7 @@ class LanguageModel:
           before.num_tokens + score.num_tokens,
           before.is_greedy and score.is_greedy,
       )
-    return [_finite(total) for total in totals]
+    return [_finite(*pair) for pair in zip(totals, unknown, strict=True)]
 
   def prompt(self, text: str) -> list[int]:
     """Ids of a prompt that is put as it is, or of a conversation."""
@@ -198,6 +205,9 @@ class LanguageModel:
       )
     return lm.Pair(id_, *pairs.truncate(before, after, self.max_length))
 
+  def _unknown(self, ids: Sequence[int]) -> int:
+    return tokenizers.num_unknown(self.tokenizer, ids)
+
   def _cut(self, context, continuation) -> tuple[list[int], list[int]]:
     if isinstance(context, Opening):
       return conversations.encode(
@@ -207,5 +217,7 @@ class LanguageModel:
     return encode(self.tokenizer, context, continuation)
 
 
-def _finite(score: lm.Score) -> lm.Score | str:
-  return score if math.isfinite(score.logprob) else _NOT_FINITE
+def _finite(score: lm.Score, unknown: int) -> lm.Score | str:
+  if not math.isfinite(score.logprob):
+    return _NOT_FINITE
+  return dataclasses.replace(score, unknown=unknown)

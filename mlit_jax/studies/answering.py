@@ -198,7 +198,7 @@ class Answerer:
       PromptError: it is too long, or in a script that the tokenizer lacks.
     """
     ids = self.encode(messages)
-    unknown = self._unknown(ids)
+    unknown = tokenizers.num_unknown(self._tokenizer, ids)
     if unknown > _MOST_UNKNOWN * len(ids):
       raise PromptError(
           f"{unknown} of the prompt's {len(ids)} tokens are unknown to the"
@@ -222,13 +222,6 @@ class Answerer:
     lost = len(ids) - room
     kept = ids[lost + len(begin) :]
     return (*begin, *kept), lost, unknown
-
-  def _unknown(self, ids: Sequence[int]) -> int:
-    """How many tokens stand for what the tokenizer does not know."""
-    t = self._tokenizer
-    if t.unk_id in (t.bos_id, *t.end_ids):
-      return 0  # GPT-NeoX has one token for all of these, and knows every byte
-    return sum(i == t.unk_id for i in ids)
 
 
 class _Talk:
