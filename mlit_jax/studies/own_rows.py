@@ -137,15 +137,28 @@ def _conversation(row: Instruction) -> dict:
 def _known(
     config, learnt: Sequence[Instruction], asked: Sequence[Instruction]
 ) -> Iterator[str]:
-  """Questions that stand among the examples, word for word."""
+  """Questions that stand among the examples: word for word, or by their id."""
   seen = {(row.lang, _words(row)) for row in learnt}
-  both = [row for row in asked if (row.lang, _words(row)) in seen]
+  both, same, ids = [], [], {row.id for row in learnt}
+  for row in asked:
+    if (row.lang, _words(row)) in seen:
+      both.append(row)
+    elif row.id in ids:
+      same.append(row)
   if both:
     yield (
         f"{_source(config, config.evaluation)}: {len(both):,} of"
         f" {len(asked):,} questions are also examples to learn from, the first"
         f" {both[0].id!r} [{both[0].lang}]; ask others, or scores show what was"
         " remembered"
+    )
+  if same:
+    yield (
+        f"{_source(config, config.evaluation)}: {len(same):,} of"
+        f" {len(asked):,} questions have the id of an example, the first"
+        f" {same[0].id!r} [{same[0].lang}]: rows of one id are one item, in"
+        " other languages, and are best learnt or asked; give others ids of"
+        " their own"
     )
 
 

@@ -84,6 +84,18 @@ def test_questions_that_are_learnt_are_counted(folder):
   )
 
 
+def test_items_that_are_learnt_in_another_language_are_counted(folder):
+  """The file was cut within an item: English was learnt, the rest is asked."""
+  _write(folder / "train.jsonl", _rows(0, 7)[:-2])
+  _write(folder / "test.jsonl", _rows(6, 4)[1:])
+  (said,) = _look()
+  assert said == (
+      "sources.test=rows:test.jsonl: 2 of 11 questions have the id of an"
+      " example, the first 'q6' [ar]: rows of one id are one item, in other"
+      " languages, and are best learnt or asked; give others ids of their own"
+  )
+
+
 def test_a_language_in_anothers_script_is_named(folder):
   rows = _rows(0, 6)
   for row in rows:
