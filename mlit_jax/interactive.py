@@ -11,7 +11,6 @@ that of `mlit decode`, `mlit score` and `mlit eval representation`.
 Axes: N texts, D embed.
 """
 
-import copy
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -199,11 +198,11 @@ class InteractiveModel:
     if adapter is None:
       return self._base
     merged = lora.merge(self.params, *self._answerer.adapters[adapter])
-    model = copy.copy(self._base)
-    model.params = jax.device_put(
-        merged, jax.tree.map(lambda x: x.sharding, self.params)
+    return self._base.with_params(
+        jax.device_put(
+            merged, jax.tree.map(lambda x: x.sharding, self.params)
+        )
     )
-    return model
 
   def _check(self, adapter: str | None) -> None:
     if adapter is not None and adapter not in self.adapters:

@@ -98,6 +98,14 @@ class Engine:
     """
     return self._weights.take(params)
 
+  def give_back(self, taken: Taken) -> dict:
+    """Undoes `take`.
+
+    Args:
+      taken: deleted, so that it must not be used again.
+    """
+    return self._weights.give_back(taken)
+
   def generate(
       self,
       params: Mapping | Taken,

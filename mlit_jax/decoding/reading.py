@@ -53,6 +53,10 @@ class Causal:
     """Parameters, or adapters, as `read` and `step` want them."""
     return decoder.unstack(self.config, tree)
 
+  def restore(self, tree: Mapping[str, Any]) -> dict:
+    """What `prepare` was given, of what it gave."""
+    return decoder.stack(self.config, tree)
+
   def lengths(self, prompt: int, written: int) -> Lengths:
     """What a prompt and so many tokens written need."""
     return Lengths(prompt + written, 0)
@@ -132,6 +136,8 @@ class EncoderDecoder:
   def prepare(self, tree):
     """As of Causal."""
     return dict(tree)
+
+  restore = prepare
 
   def lengths(self, prompt, written):
     """As of Causal; the start token stands before what is written."""

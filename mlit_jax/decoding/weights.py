@@ -1,7 +1,8 @@
 """Weights as decoding wants them: on the mesh, and each layer apart.
 
 Layers that were stacked are copied out of their stack. Whoever needs the stack
-afterwards has the weights twice; whoever does not gives it up (`take`).
+meanwhile has the weights twice; whoever does not gives it up (`take`), and may
+have it again (`give_back`).
 """
 
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ class Weights:
     )
     self._shardings = partitioning.param_shardings(abstract, mesh)
     self._mesh, self._stacks = mesh, reader.stacks
-    self._prepare = jax.jit(reader.prepare)
+    self._prepare, self._restore = jax.jit(reader.prepare), reader.restore
 
   def of_model(self, params: Mapping | Taken) -> Any:
     """A model's parameters; those given stay as they are."""
@@ -66,6 +67,32 @@ class Weights:
         if isinstance(stack, jax.Array):
           stack.delete()
     return Taken(traverse_util.unflatten_dict(found))
+
+  def give_back(self, taken: Taken) -> dict:
+    """A model's parameters, in place of those that were taken.
+
+    Layers are deleted as they are stacked: at most the largest stack is there
+    twice. What was taken must not be used again.
+    """
+    flat = traverse_util.flatten_dict
+    found = {
+        path: x for path, x in flat(taken.tree).items()
+        if path[0] in self._shardings
+    }
+    layers = {
+        name: flat(layer) for name, layer in taken.tree.items()
+        if name not in self._shardings
+    }
+    for path, sharding in flat(self._shardings).items():
+      if path in found:
+        continue  # it is no stack
+      stack, *_ = path
+      parts = {name: layer[path[1:]] for name, layer in layers.items()}
+      join = jax.jit(self._restore, out_shardings={stack: sharding})
+      found[path] = jax.block_until_ready(join(parts)[stack])
+      for part in parts.values():
+        part.delete()
+    return traverse_util.unflatten_dict(found)
 
   def _apart(self, tree: Mapping) -> dict:
     """A program would copy the rest, too."""

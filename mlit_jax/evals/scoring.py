@@ -1,5 +1,6 @@
 """A model directory ready to score texts."""
 
+import copy
 import dataclasses
 import math
 import os
@@ -11,6 +12,7 @@ from mlit_jax import partitioning
 from mlit_jax.data import tokenizers
 from mlit_jax.decoding.engine import Engine
 from mlit_jax.decoding.requests import Request, Result
+from mlit_jax.decoding.weights import Taken
 from mlit_jax.evals import conversations, lm, pairs
 from mlit_jax.evals.conversations import Opening
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
@@ -26,12 +28,14 @@ _NOT_FINITE = (
 class LanguageModel:
   """Tokenizer, weights and a scorer.
 
+  Weights that it reads itself are on the devices once: as scores want them, or
+  each layer apart once it has been asked to generate.
+
   Attributes:
     tokenizer: the model's.
     max_length: tokens that it reads at once.
     config: its shape.
-    params: its weights.
-    mesh: where they are.
+    mesh: where its weights are.
     dtype: of activations.
   """
 
@@ -49,7 +53,8 @@ class LanguageModel:
     Args:
       directory: a model directory.
       batch_size: rows scored together.
-      params: the weights, if they have been read already.
+      params: the weights, if they have been read already; they stay as they
+        are, and `generate` copies the layers out of them.
       mesh: where they are, or go to; default: rows over all devices.
       dtype: of activations and of weights that are read here.
 
@@ -62,9 +67,11 @@ class LanguageModel:
     self.config = huggingface.load_config(directory)
     rows = self.config.vocab_size
     tokenizers.check_vocabulary(self.tokenizer, rows, directory)
+    self._may_take = params is None
     if params is None:
       _, params = huggingface.load(directory, mesh, dtype)
-    self.params = params
+    self._params = params
+    self._taken: tuple[Engine, Taken] | None = None  # in place of _params
     self._encodes = isinstance(self.config, EncoderDecoderConfig)
     # An encoder-decoder has no limit; the harness has this one.
     self.max_length = _ENCODED if self._encodes else self.config.max_length
@@ -164,6 +171,8 @@ class LanguageModel:
   ) -> Iterator[Result]:
     """Yields an answer per request, as they finish.
 
+    Ask for scores or parameters when all have come, not before.
+
     Args:
       requests: prompts in ids.
       batch_size: prompts decoded together.
@@ -175,10 +184,34 @@ class LanguageModel:
           self.config, self.mesh, end_ids=end,
           num_slots=self.rows(batch_size), dtype=self.dtype,
       )
-    return self._engines[end, batch_size].generate(
-        self.params, requests,
+    engine = self._engines[end, batch_size]
+    return engine.generate(
+        self._for(engine), requests,
         text=lambda: tokenizers.StreamDecoder(self.tokenizer),
     )
+
+  @property
+  def params(self) -> dict:
+    """Its weights, layers stacked."""
+    if self._taken is not None:
+      engine, taken = self._taken
+      self._params, self._taken = engine.give_back(taken), None
+    return self._params
+
+  def with_params(self, params: dict) -> "LanguageModel":
+    """Another of the same shape, which shares programs; `params` stay."""
+    other = copy.copy(self)
+    other._params, other._taken, other._may_take = params, None, False
+    return other
+
+  def _for(self, engine: Engine) -> Taken | dict:
+    """Weights for an engine; all of them have them in one form."""
+    if not self._may_take:
+      return self._params
+    if self._taken is None:
+      self._taken = engine, engine.take(self._params)
+      self._params = {}
+    return self._taken[1]
 
   def rows(self, batch_size: int) -> int:
     """As many, or a few more, so that they divide over the mesh."""

@@ -233,5 +233,13 @@ def unstack(config: DecoderConfig, tree: Mapping[str, Any]) -> dict:
   return rest
 
 
+def stack(config: DecoderConfig, tree: Mapping[str, Any]) -> dict:
+  """What `unstack` was given, of what it gave."""
+  names = [_block(i) for i in range(config.num_layers)]
+  rest = {name: value for name, value in tree.items() if name not in names}
+  blocks = [tree[name] for name in names]
+  return rest | {"blocks": jax.tree.map(lambda *x: jnp.stack(x), *blocks)}
+
+
 def _block(layer: int) -> str:
   return f"block_{layer}"

@@ -63,6 +63,16 @@ def params(config):
   return numbers(shapes, 1, 0.4)
 
 
+def check_back(engine, weights, config, mesh):
+  """What the engine gives back is what it took, cut as parameters are."""
+  module = encoder_decoder if config is T5 else decoder
+  shapes = jax.eval_shape(lambda: module.init_params(config, 0))
+  back, whole = engine.give_back(weights), params(config)
+  jax.tree.map(np.testing.assert_array_equal, back, whole)
+  cut = jax.tree.map(lambda x: x.sharding, back)
+  assert cut == partitioning.param_shardings(shapes, mesh)
+
+
 def adapters(config):
   """Of different ranks."""
   found = {}
@@ -108,6 +118,8 @@ def decode(case, mesh):
     answers = {r.id: r for r in engine.generate(weights, asked, adapters=own)}
     assert len(answers) == len(asked)
     found.append([dataclasses.asdict(answers[r.id]) for r in short])
+  if beams == 1:
+    check_back(engine, weights, config, mesh)
   return found
 
 

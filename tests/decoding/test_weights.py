@@ -4,14 +4,17 @@ import dataclasses
 import gc
 
 import jax
+import numpy as np
 import pytest
 import small_tokenizers
 
 from mlit_jax import partitioning
+from mlit_jax.decoding import reading
 from mlit_jax.decoding.beam import BeamSearch
 from mlit_jax.decoding.engine import Engine
 from mlit_jax.decoding.requests import Request
 from mlit_jax.decoding.weights import Taken
+from mlit_jax.evals import scoring
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
 from mlit_jax.models.interchange import huggingface
@@ -87,6 +90,23 @@ def test_weights_that_are_taken_are_there_once(random_params, monkeypatch):
   assert kept - alone == layers
 
 
+@pytest.mark.parametrize("config", [CONFIG, T5], ids=["decoder", "t5"])
+def test_what_was_taken_is_given_back_bit_for_bit(config, random_params):
+  engine, given = make(config), random_params(config, seed=2)
+  before = live()
+  taken = engine.take(jax.tree.map(jax.device_put, given))
+  layers = taken.tree.get("block_3", {})
+  back = engine.give_back(taken)
+  assert all(x.is_deleted() for x in jax.tree.leaves(layers))
+  jax.tree.map(np.testing.assert_array_equal, back, given)
+  init = reading.of(config).module.init_params
+  abstract = jax.eval_shape(lambda: init(config, 0))
+  shardings = partitioning.param_shardings(abstract, MESH)
+  assert jax.tree.map(lambda x: x.sharding, back) == shardings
+  del taken, layers
+  assert live() - before == size(given)
+
+
 def test_weights_on_the_host_stay_the_callers(random_params):
   engine, params = make(CONFIG), random_params(CONFIG, seed=2)
   taken = engine.take(params)
@@ -106,6 +126,50 @@ def test_any_model_and_beam_search_take_weights(config, random_params):
     assert not any(r.failure for r in answers)
     taken = engine.take(jax.tree.map(jax.device_put, given))
     assert list(engine.generate(taken, asked)) == answers
+
+
+@pytest.mark.long
+def test_a_model_that_scores_and_answers_has_its_weights_once(
+    tmp_path, random_params
+):
+  config = dataclasses.replace(CONFIG, vocab_size=100, num_layers=4)
+  lines = ["What is the capital of France?", "Mji mkuu wa Kenya ni upi?"] * 20
+  given = random_params(config, seed=2)
+  huggingface.save(
+      tmp_path / "model", config, given,
+      small_tokenizers.sentencepiece_model(lines, vocab_size=100), bos_id=1,
+      eos_id=2,
+  )
+  pairs = [("What is the capital of", " France?"), ("Mji", " mkuu")]
+
+  def load(**how):
+    return scoring.LanguageModel(tmp_path / "model", batch_size=2, **how)
+
+  def generate(model, end_ids=()):
+    asked = [Request("a", tuple(model.prompt(lines[0])), 6)]
+    most, (answer,) = live(), list(model.generate(asked, 2, end_ids))
+    return answer.tokens, most
+
+  fresh = load()
+  want = fresh.score(pairs), generate(load())[0]
+  assert want[1]
+  del fresh
+  before = live()
+  model = load()
+  whole = live() - before
+  for _ in range(2):
+    assert model.score(pairs) == want[0]
+    assert generate(model)[0] == want[1]
+    found, size_now = generate(model, (99,))  # by another engine
+    assert found[: len(want[1])] == want[1]
+    assert size_now - before < 1.05 * whole
+  jax.tree.map(np.testing.assert_array_equal, model.params, given)
+  # What it was given is not its own to take.
+  params = jax.tree.map(jax.device_put, given)
+  other = model.with_params(params)
+  assert generate(other)[0] == want[1]
+  assert other.params is params
+  assert not any(x.is_deleted() for x in jax.tree.leaves(params))
 
 
 @pytest.mark.long
