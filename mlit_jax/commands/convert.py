@@ -79,10 +79,9 @@ def run(args) -> int:
         source, destination, like=args.like, adapter=args.adapter,
         dtype=args.dtype, max_shard_bytes=limit, show=show,
     )
-  except BaseException:
-    progress.clear()  # An error would be written behind the moving line.
-    raise
-  progress.finished(name, time.monotonic() - began)
+    progress.finished(name, time.monotonic() - began)
+  finally:
+    progress.end()
   print(f"{number} tensors: {destination}")
   return 0
 

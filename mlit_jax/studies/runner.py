@@ -126,6 +126,7 @@ def run(
       pool.preempt()
     raise
   finally:
+    progress.end()
     if pool is not None:
       pool.close()
   return work.count
