@@ -136,10 +136,9 @@ class MlitLM(LM):
       self, requests, disable_tqdm: bool = False
   ) -> list[tuple[float, bool]]:
     rows = [request.args for request in requests]
-    return [
-        (score.logprob, score.is_greedy)
-        for score in _all(rows, self._model.score(rows, truncate=True))
-    ]
+    scores = _all(rows, self._model.score(rows, truncate=True))
+    _say_cut(sum(score.is_cut for score in scores), len(rows))
+    return [(score.logprob, score.is_greedy) for score in scores]
 
   def loglikelihood_rolling(
       self, requests, disable_tqdm: bool = False
@@ -150,7 +149,7 @@ class MlitLM(LM):
 
   def generate_until(self, requests, disable_tqdm: bool = False) -> list[str]:
     tokenizer = self._model.tokenizer
-    asked = []
+    asked, cut = [], 0
     for i, request in enumerate(requests):
       text, options = request.args
       options = normalize_gen_kwargs(options, _DEFAULT_NEW_TOKENS)
@@ -159,13 +158,21 @@ class MlitLM(LM):
             f"--gen_kwargs: mlit has no {', '.join(sorted(unknown))}; it has"
             f" {', '.join(sorted(_GENERATION))}"
         )
-      new = min(options["max_gen_toks"], self.max_length - 1)
+      new = options["max_gen_toks"]
+      room = self._model.room(new)
+      if room < 1:
+        raise UsageError(
+            f"max_gen_toks={new} leaves no room for a prompt in the"
+            f" {self.max_length} tokens that the model reads; give fewer in"
+            " --gen_kwargs"
+        )
       ids = self._model.prompt(text)
+      cut += len(ids) > room
       asked.append(
           Request(
               f"{i}",
               # The end of a prompt that is too long counts, as in the harness.
-              tuple(ids[-(self.max_length - new) :]),
+              tuple(ids[-room:]),
               new,
               float(options.get("temperature", 1.0))
               if options["do_sample"] else 0.0,
@@ -177,6 +184,7 @@ class MlitLM(LM):
               stop=tuple(filter(None, options["until"])),
           )
       )
+    _say_cut(cut, len(asked))
     answers = [""] * len(asked)
     for result in self._model.generate(asked, self._size):
       if result.failure:
@@ -187,6 +195,14 @@ class MlitLM(LM):
           else result.text
       )
     return answers
+
+
+def _say_cut(number: int, of: int) -> None:
+  if number:
+    print(
+        f"mlit: {number} of {of} contexts are longer than the model has room"
+        " for, and lost their beginning", file=sys.stderr,
+    )
 
 
 def _size(name: str, value: int | str) -> int:

@@ -42,6 +42,7 @@ class Score:
     is_greedy: whether each token is the likeliest at its place.
     unknown: tokens, the context's too, that stand for what the tokenizer does
       not know; whoever has it counts them.
+    is_cut: whether the context lost its beginning; whoever cuts it says so.
   """
 
   id: str
@@ -49,6 +50,7 @@ class Score:
   num_tokens: int
   is_greedy: bool
   unknown: int = 0
+  is_cut: bool = False
 
 
 class _Batch(NamedTuple):

@@ -79,6 +79,8 @@ def line(entry: dict[str, Any]) -> str:
   ):
     if key in entry:
       text += f", {entry[key]} {word}"
+  if "max_new_tokens" in entry:
+    text += f", answers of at most {entry['max_new_tokens']} tokens"
   return text
 
 

@@ -117,6 +117,10 @@ def run(
     entry = outcomes.summary(name, rows)
     if options.shots:
       entry["shots"] = options.shots
+    wanted = BENCHMARKS[name].max_new_tokens
+    new = answering.limit(model, wanted) if wanted else 0
+    if new < wanted:
+      entry["max_new_tokens"] = new
     results.setdefault(name, {})[lang] = entry
     outcomes.write_results(output, results)
     show(f"{name} {lang}: {outcomes.line(entry)}")
@@ -146,22 +150,15 @@ def _asked(item: Item) -> dict:
 def _choose(model, name, lang, items: Sequence[Choice], options) -> list[dict]:
   """Rows with the options' log-probabilities; too long a context is cut."""
   pairs = [pair for item in items for pair in item.options]
-  found = model.score(pairs)
-  failed = [i for i, score in enumerate(found) if isinstance(score, str)]
-  again = model.score([pairs[i] for i in failed], truncate=True)
-  too_long = set()
-  for i, score in zip(failed, again, strict=True):
-    found[i] = score
-    if not isinstance(score, str):
-      too_long.add(i)
+  found = model.score(pairs, truncate=True)
   rows, place = [], 0
   for item in items:
     number = len(item.options)
     scores = found[place : place + number]
-    cut = any(place <= i < place + number for i in too_long)
     place += number
-    row = _asked(item) | {"is_cut": cut}
     failures = [score for score in scores if isinstance(score, str)]
+    cut = any(not isinstance(s, str) and s.is_cut for s in scores)
+    row = _asked(item) | {"is_cut": cut}
     if failures:
       row["failure"] = failures[0]
     else:

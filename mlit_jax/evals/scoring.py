@@ -100,19 +100,20 @@ class LanguageModel:
       A score per row, in their order, or why there is none ("" for None).
     """
     found: list[lm.Score | str] = [""] * len(rows)
-    asked, unknown = [], {}
+    asked, about = [], {}
     for i, row in enumerate(rows):
       if row is None:
         continue
       try:
-        pair = self._pair(str(i), *row, truncate)
+        pair, is_cut = self._pair(str(i), *row, truncate)
       except pairs.PairError as e:
         found[i] = str(e)
         continue
       asked.append(pair)
-      unknown[pair.id] = self._unknown(pair.context + pair.continuation)
+      ids = pair.context + pair.continuation
+      about[pair.id] = {"unknown": self._unknown(ids), "is_cut": is_cut}
     for score in self._scorer.score(self.params, asked):
-      found[int(score.id)] = _finite(score, unknown[score.id])
+      found[int(score.id)] = _finite(score, **about[score.id])
     return found
 
   def rolling(self, texts: Iterable[str]) -> list[lm.Score | str]:
@@ -153,7 +154,10 @@ class LanguageModel:
           before.num_tokens + score.num_tokens,
           before.is_greedy and score.is_greedy,
       )
-    return [_finite(*pair) for pair in zip(totals, unknown, strict=True)]
+    return [
+        _finite(total, unknown=number)
+        for total, number in zip(totals, unknown, strict=True)
+    ]
 
   def prompt(self, text: str) -> list[int]:
     """Ids of a prompt that is put as it is, or of a conversation."""
@@ -213,22 +217,31 @@ class LanguageModel:
       self._params = {}
     return self._taken[1]
 
+  def room(self, new: int) -> int:
+    """Tokens that a prompt may have beside so many new ones."""
+    # What an encoder reads is no part of the answer's row.
+    return self.max_length if self._encodes else self.max_length - new
+
   def rows(self, batch_size: int) -> int:
     """As many, or a few more, so that they divide over the mesh."""
     ways = partitioning.batch_ways(self.mesh)
     return batch_size + -batch_size % ways
 
-  def _pair(self, id_, context, continuation, truncate: bool) -> lm.Pair:
+  def _pair(
+      self, id_, context, continuation, truncate: bool
+  ) -> tuple[lm.Pair, bool]:
+    """Ids of a row, and whether its context was cut."""
     before, after = self._cut(context, continuation)
+    is_cut = False
     if self._encodes:
       if len(before) > self.max_length and truncate:
-        before = before[-self.max_length :]
+        before, is_cut = before[-self.max_length :], True
       if max(len(before), len(after)) > self.max_length:
         raise pairs.PairError(
             f"the context has {len(before)} tokens, the continuation"
             f" {len(after)}, and {self.max_length} are read; shorten them"
         )
-      return lm.Pair(id_, tuple(before), tuple(after))
+      return lm.Pair(id_, tuple(before), tuple(after)), is_cut
     length = len(before) + len(after) - 1
     if length > self.max_length and not truncate:
       raise pairs.PairError(
@@ -236,7 +249,8 @@ class LanguageModel:
           f" model reads {self.max_length}; shorten the context, or have its"
           " beginning dropped (--too_long truncate)"
       )
-    return lm.Pair(id_, *pairs.truncate(before, after, self.max_length))
+    kept = pairs.truncate(before, after, self.max_length)
+    return lm.Pair(id_, *kept), length > self.max_length
 
   def _unknown(self, ids: Sequence[int]) -> int:
     return tokenizers.num_unknown(self.tokenizer, ids)
@@ -250,7 +264,7 @@ class LanguageModel:
     return encode(self.tokenizer, context, continuation)
 
 
-def _finite(score: lm.Score, unknown: int) -> lm.Score | str:
+def _finite(score: lm.Score, **about) -> lm.Score | str:
   if not math.isfinite(score.logprob):
     return _NOT_FINITE
-  return dataclasses.replace(score, unknown=unknown)
+  return dataclasses.replace(score, **about)

@@ -274,3 +274,38 @@ def test_eval_writes_what_transformers_writes(directory, evaluated, name):
     assert row["is_cut"] == (len(ids) > 2048)
   assert any(row["answer"] for row in rows)
   assert (name == "xquad") == any(row["is_cut"] for row in rows)
+
+
+def test_an_answer_takes_no_room_from_what_is_read(directory, monkeypatch):
+  from mlit_jax.evals import harness
+
+  text = LINES[4] * 400
+  whole = [*tokenizers.load(directory).encode(text)]
+  text = LINES[4] * (400 * 1950 // len(whole))
+  asked = [
+      instance.Instance(
+          "generate_until", {}, (text, {"until": ["zz"], "max_gen_toks": 256}),
+          0,
+      )
+  ]
+  ours = harness.MlitLM(str(directory), batch_size=2)
+  theirs = huggingface.HFLM(
+      pretrained=str(directory), backend="seq2seq", device="cpu",
+      dtype="float32", batch_size=2,
+  )
+  read = []
+
+  def watch(requests, *rest):
+    read.append(list(requests[0].tokens))
+    return iter(())
+
+  def watched(*args, **kwargs):
+    read.append(kwargs["input_ids"][0].tolist())
+    return torch.zeros((1, 1), dtype=torch.long)
+
+  monkeypatch.setattr(ours._model, "generate", watch)
+  monkeypatch.setattr(theirs.model, "generate", watched)
+  ours.generate_until(asked)
+  theirs.generate_until(asked, disable_tqdm=True)
+  assert read[0] == read[1]
+  assert 2048 - 256 < len(read[0]) < 2048
