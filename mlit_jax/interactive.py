@@ -15,14 +15,12 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
 from mlit_jax import partitioning
 from mlit_jax.errors import UsageError
 from mlit_jax.evals import lm, representation, scoring
-from mlit_jax.models import lora
 from mlit_jax.records import Instruction, Message, Response
 from mlit_jax.studies import answering, session
 
@@ -197,12 +195,8 @@ class InteractiveModel:
     self._check(adapter)
     if adapter is None:
       return self._base
-    merged = lora.merge(self.params, *self._answerer.adapters[adapter])
-    return self._base.with_params(
-        jax.device_put(
-            merged, jax.tree.map(lambda x: x.sharding, self.params)
-        )
-    )
+    merged = scoring.merged(self.params, *self._answerer.adapters[adapter])
+    return self._base.with_params(merged)
 
   def _check(self, adapter: str | None) -> None:
     if adapter is not None and adapter not in self.adapters:

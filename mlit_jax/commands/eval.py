@@ -18,6 +18,7 @@ CSV, groups.json means over languages"""
 def add_arguments(parser) -> None:
   parser.add_argument("tasks", nargs="?", metavar="TASK[,TASK]")
   parser.add_argument("--model", help="a model directory")
+  placing.add_adapter(parser)
   parser.add_argument("--output", required=True, help="a folder for results")
   parser.add_argument(
       "--data", default="hub",
@@ -57,7 +58,7 @@ def add_arguments(parser) -> None:
 def run(args) -> int:
   overrides.refuse(args.overrides)
   if args.compare:
-    if args.tasks or args.model:
+    if args.tasks or args.model or args.adapter:
       raise UsageError("--compare takes two folders and no task or --model")
     return _compare(args)
   if not args.tasks or not args.model:
@@ -93,7 +94,7 @@ def _run(args) -> int:
       None if text is None else tables.parse_languages(text)
       for text in (args.languages, args.seen_by_base, args.tuned_on)
   )
-  outputs.check_model(args.model)
+  outputs.check_model(args.model, args.adapter)
   outputs.check_folder(args.output)
   if is_probed:
     representation.check(args.model)
@@ -117,7 +118,7 @@ def _run(args) -> int:
     if gone:
       missing[representation.NAME] = gone
   made_with = settings.describe(
-      args.model, args.template, args.shots, args.dtype
+      args.model, args.template, args.shots, args.dtype, args.adapter
   )
   settings.check(args.output, made_with)
   for name, langs in missing.items():
@@ -130,7 +131,7 @@ def _run(args) -> int:
     print(*mt.missing_tokenizers(), sep="\n")
   cpu.keep_freed_memory()
   model = scoring.LanguageModel(
-      args.model, batch_size=args.batch_size,
+      args.model, batch_size=args.batch_size, adapter=args.adapter,
       mesh=partitioning.make_mesh(mesh), dtype=args.dtype,
   )
   settings.keep(args.output, made_with)

@@ -43,10 +43,26 @@ def check_folder(path: str | os.PathLike) -> None:
     raise UsageError(f"{path}: {place} may not be written to")
 
 
-def check_model(path: str | os.PathLike) -> None:
-  """UsageError if a model directory is none."""
+def check_model(
+    path: str | os.PathLike, adapter: str | os.PathLike | None = None
+) -> None:
+  """UsageError if a model directory, or an adapter's over it, is none."""
   if not os.path.isdir(path):
     raise UsageError(
         f"--model {path}: there is no such directory; give one with"
         " config.json, weights and tokenizer"
+    )
+  has = [
+      os.path.exists(os.path.join(path, name))
+      for name in ("config.json", "adapter_config.json")
+  ]
+  if has == [False, True]:
+    raise UsageError(
+        f"--model {path}: is an adapter; give its base as --model, and this as"
+        " --adapter"
+    )
+  if adapter is not None and not os.path.isdir(adapter):
+    raise UsageError(
+        f"--adapter {adapter}: there is no such directory; give one that PEFT"
+        " or mlit wrote"
     )

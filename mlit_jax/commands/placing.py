@@ -5,6 +5,14 @@ from mlit_jax.errors import UsageError
 DTYPES = "float32", "bfloat16"
 
 
+def add_adapter(parser) -> None:
+  """--adapter, of commands that know one."""
+  parser.add_argument(
+      "--adapter", metavar="DIR",
+      help="a PEFT adapter over the model, merged into its weights",
+  )
+
+
 def add_arguments(parser, rows: str) -> None:
   """--mesh and --dtype.
 

@@ -26,6 +26,7 @@ _PAIR, _TEXT = ("context", "continuation"), ("text",)
 
 def add_arguments(parser) -> None:
   parser.add_argument("--model", required=True, help="a model directory")
+  placing.add_adapter(parser)
   parser.add_argument("--input", required=True, help="pairs or texts, JSONL")
   parser.add_argument("--output", required=True, help="scores, JSONL")
   parser.add_argument(
@@ -50,7 +51,7 @@ def run(args) -> int:
         "--too_long is for contexts; with --rolling no text is too long"
     )
   mesh = placing.mesh_shape(args)
-  outputs.check_model(args.model)
+  outputs.check_model(args.model, args.adapter)
   outputs.check_file(args.output)
   outputs.keep_inputs([args.output], [args.input])
   from mlit_jax import cpu, partitioning
@@ -59,7 +60,7 @@ def run(args) -> int:
   cpu.keep_freed_memory()
   rows = _read(pathlib.Path(args.input), _TEXT if args.rolling else _PAIR)
   model = scoring.LanguageModel(
-      args.model, batch_size=args.batch_size,
+      args.model, batch_size=args.batch_size, adapter=args.adapter,
       mesh=partitioning.make_mesh(mesh), dtype=args.dtype,
   )
   good = [row for row in rows if "failure" not in row]

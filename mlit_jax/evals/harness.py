@@ -45,6 +45,7 @@ class MlitLM(LM):
       dtype: str = "float32",
       fsdp: int = 1,
       tensor: int = 1,
+      peft: str | None = None,
       device: str | None = None,
       max_batch_size: int | None = None,
       **unknown,
@@ -58,6 +59,7 @@ class MlitLM(LM):
       template: for --apply_chat_template: a name, a file, or the checkpoint's.
       dtype: of weights and activations: float32 or bfloat16.
       fsdp, tensor: sizes of these axes of the mesh; rows go over what is left.
+      peft: an adapter's directory, merged into the weights.
       device, max_batch_size: the harness passes them to every model; not used.
       **unknown: nothing, or the number is not what was asked for.
 
@@ -69,7 +71,7 @@ class MlitLM(LM):
     if unknown:
       raise UsageError(
           f"--model_args: mlit has no {', '.join(sorted(unknown))}; it has"
-          " pretrained, max_length, template, dtype, fsdp, tensor"
+          " pretrained, max_length, template, dtype, fsdp, tensor, peft"
       )
     if dtype not in _DTYPES:
       raise UsageError(f"dtype={dtype}: choose one of {', '.join(_DTYPES)}")
@@ -82,7 +84,7 @@ class MlitLM(LM):
     self._name, self._template = pretrained, template
     self._size, self._told = size, False
     self._model = scoring.LanguageModel(
-        pretrained, batch_size=size, dtype=dtype,
+        pretrained, batch_size=size, adapter=peft, dtype=dtype,
         mesh=partitioning.make_mesh(shape),
     )
     if limit is not None:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
+import jax
 from jax.sharding import Mesh
 
 from mlit_jax import partitioning
@@ -15,8 +16,9 @@ from mlit_jax.decoding.requests import Request, Result
 from mlit_jax.decoding.weights import Taken
 from mlit_jax.evals import conversations, lm, pairs
 from mlit_jax.evals.conversations import Opening
+from mlit_jax.models import lora
 from mlit_jax.models.encoder_decoder_config import EncoderDecoderConfig
-from mlit_jax.models.interchange import huggingface
+from mlit_jax.models.interchange import huggingface, peft
 
 _ENCODED = 2048  # tokens
 _NOT_FINITE = (
@@ -45,6 +47,7 @@ class LanguageModel:
       *,
       batch_size: int = 32,
       params: dict | None = None,
+      adapter: str | os.PathLike | None = None,
       mesh: Mesh | None = None,
       dtype: str = "float32",
   ):
@@ -55,6 +58,8 @@ class LanguageModel:
       batch_size: rows scored together.
       params: the weights, if they have been read already; they stay as they
         are, and `generate` copies the layers out of them.
+      adapter: a PEFT directory, which is merged into weights that are read
+        here.
       mesh: where they are, or go to; default: rows over all devices.
       dtype: of activations and of weights that are read here.
 
@@ -70,6 +75,8 @@ class LanguageModel:
     self._may_take = params is None
     if params is None:
       _, params = huggingface.load(directory, mesh, dtype)
+      if adapter is not None:
+        params = merged(params, *peft.load_adapter(adapter, self.config))
     self._params = params
     self._taken: tuple[Engine, Taken] | None = None  # in place of _params
     self._encodes = isinstance(self.config, EncoderDecoderConfig)
@@ -262,6 +269,17 @@ class LanguageModel:
       )
     encode = pairs.encode_apart if self._encodes else pairs.encode
     return encode(self.tokenizer, context, continuation)
+
+
+def merged(params: dict, adapter: dict, config: lora.LoraConfig) -> dict:
+  """A copy of weights with an adapter in them, cut as they are.
+
+  Args:
+    params: of the base; they stay.
+    adapter, config: as of peft.load_adapter.
+  """
+  found = lora.merge(params, adapter, config)
+  return jax.device_put(found, jax.tree.map(lambda x: x.sharding, params))
 
 
 def _finite(score: lm.Score, **about) -> lm.Score | str:

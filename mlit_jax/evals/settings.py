@@ -16,32 +16,38 @@ def describe(
     template: str | None,
     shots: int = 0,
     dtype: str = "float32",
+    adapter: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
   """What answers depend on; what is asked is in the rows themselves."""
-  model = pathlib.Path(model)
-  found = {
-      "model": str(model.resolve()),
-      # A model that was trained anew under the same name is another one.
-      "files": {
-          path.name: [path.stat().st_size, path.stat().st_mtime_ns]
-          for path in sorted(model.glob("*")) if path.is_file()
-      },
-      "template": template,
-  }
+  found = _directory("model", model) | {"template": template}
   # What is as it always was is not written: folders of old stay good.
   if shots:
     found["shots"] = shots
   if dtype != "float32":
     found["dtype"] = dtype
+  if adapter is not None:
+    found["adapter"] = _directory("directory", adapter)
   return found
+
+
+def _directory(name: str, given: str | os.PathLike) -> dict[str, Any]:
+  """Where it is, and its files: trained anew it is another one."""
+  place = pathlib.Path(given)
+  return {
+      name: str(place.resolve()),
+      "files": {
+          path.name: [path.stat().st_size, path.stat().st_mtime_ns]
+          for path in sorted(place.glob("*")) if path.is_file()
+      },
+  }
 
 
 def check(output: str | os.PathLike, wanted: dict[str, Any]) -> None:
   """Checks that a folder is new or has results of the same settings.
 
   Raises:
-    UsageError: it has results of another model, template, number of examples
-      or type.
+    UsageError: it has results of another model, adapter, template, number of
+      examples or type.
     RecordError: its settings are damaged.
   """
   path = pathlib.Path(output) / _FILE
@@ -53,8 +59,8 @@ def check(output: str | os.PathLike, wanted: dict[str, Any]) -> None:
     raise records.RecordError(f"{path}: not JSON ({e}); delete it") from None
   if found != wanted:
     raise UsageError(
-        f"{output} has the results of another model, template, --shots or"
-        f" --dtype ({path}); give another --output"
+        f"{output} has the results of another model, adapter, template,"
+        f" --shots or --dtype ({path}); give another --output"
     )
 
 

@@ -308,7 +308,7 @@ def test_wrong_use_is_one_line(
 
 def test_a_folder_holds_one_models_results(output, models, data, capsys):
   assert _run(models[1], data, output / "a") == 2
-  told = "another model, template, --shots or --dtype"
+  told = "another model, adapter, template, --shots or --dtype"
   assert told in capsys.readouterr().err
 
 
