@@ -13,8 +13,10 @@ EXAMPLE = """mlit decode --model runs/pocket/steps/model-mono-en/model --input
 answers are appended to OUTPUT.part as they come; OUTPUT, in the order of the
 prompts, and OUTPUT.summary.json are written at the end. After a kill the same
 command goes on. A row that cannot be answered gets a "failure", and the exit
-code is then 1. With --adapter a row is answered by the adapter that its field
-"adapter" names, and one that names none by every adapter"""
+code is then 1. An OUTPUT that is there already is not written over. With
+--adapter a row is answered by the adapter that its field "adapter" names, and
+one that names none by every adapter. A row's own max_new_tokens, temperature,
+top_k, top_p, min_p, repetition_penalty, seed and stop go before the options"""
 
 _TOLD = 3  # reasons of failures
 
@@ -99,7 +101,6 @@ def run(args) -> int:
   part, parts = _share(args.share)
   mesh = placing.mesh_shape(args)
   adapters = _adapters(args.adapter)
-  checkpoint_template.find(args.template, args.model)
   model, output = pathlib.Path(args.model), pathlib.Path(args.output)
   cpu.keep_freed_memory()
   from mlit_jax.studies import answer_file, answering
@@ -124,7 +125,10 @@ def run(args) -> int:
           k: local_judge.fingerprint(place) for k, place in adapters.items()
       },
       "input": source,
-      "template": args.template,
+      "template": [
+          args.template,
+          checkpoint_template.fingerprint(args.template, args.model),
+      ],
       "options": {**vars(options), "stop": list(options.stop)},
       "batch_size": args.batch_size, "share": args.share, "mesh": args.mesh,
       "dtype": args.dtype, "cache_dtype": args.cache_dtype,
@@ -144,7 +148,9 @@ def run(args) -> int:
     progress.begin()
     return answerer
 
-  asked = [_questions(row, name, adapters) for row in rows]
+  asked = [
+      _questions(row, name, adapters, options, args.beams > 1) for row in rows
+  ]
   # Over all shares: two hosts would not see that they answer one id.
   different = iter(_different(itertools.chain(*asked)))
   shares = [list(itertools.islice(different, len(qs))) for qs in asked]
@@ -153,8 +159,10 @@ def run(args) -> int:
       output, questions, make, options, identity, progress.show
   )
   failed = summary["failed"]
+  done = "" if summary["new"] else "done before: "
   print(
-      f"{summary['answers']} responses{f', {failed} failed' * bool(failed)}:"
+      f"{done}{summary['answers']} responses"
+      f"{f', {failed} failed' * bool(failed)}:"
       f" {output}", file=sys.stderr if failed else sys.stdout,
   )
   reasons = list(summary["failures"].items())
@@ -166,27 +174,23 @@ def run(args) -> int:
 
 
 def _check(args) -> None:
-  if min(args.max_new_tokens, args.batch_size) < 1:
-    raise UsageError("--max_new_tokens and --batch_size must be at least 1")
-  if not 0 <= args.temperature < float("inf"):
-    raise UsageError("--temperature must be a number from 0 up")
-  if not 0 < args.top_p <= 1 or not 0 <= args.min_p <= 1 or args.top_k < 0:
-    raise UsageError(
-        "--top_p must be above 0 and at most 1, --min_p from 0 to 1, --top_k a"
-        " whole number from 0 up"
-    )
-  if not 0 < args.repetition_penalty < float("inf"):
-    raise UsageError("--repetition_penalty must be above 0")
-  if "" in args.stop:
-    raise UsageError("--stop must not be empty")
-  if args.beams < 1 or not abs(args.length_penalty) < float("inf"):
-    raise UsageError("--beams must be at least 1, --length_penalty a number")
+  from mlit_jax.studies import row_options
+
+  if args.batch_size < 1 or args.beams < 1:
+    raise UsageError("--batch_size and --beams must be at least 1")
+  if wrong := row_options.fault(vars(args)):
+    raise UsageError(f"--{wrong}")
+  if not abs(args.length_penalty) < float("inf"):
+    raise UsageError("--length_penalty must be a number")
   sampled = args.temperature or args.repetition_penalty != 1
-  if args.beams > 1 and (sampled or args.stop):
+  limited = args.top_k or args.top_p != 1 or args.min_p
+  if args.beams > 1 and (sampled or limited or args.stop):
     raise UsageError(
-        "--beams goes with neither --temperature, --repetition_penalty nor"
-        " --stop"
+        "--beams goes with none of --temperature, --top_k, --top_p, --min_p,"
+        " --repetition_penalty and --stop"
     )
+  if args.beams == 1 and args.length_penalty != 1:
+    raise UsageError("--length_penalty is of beam search; give --beams, too")
 
 
 def _share(text: str) -> tuple[int, int]:
@@ -219,21 +223,28 @@ def _adapters(given: list[str]) -> dict:
   return found
 
 
-def _questions(row, name: str, adapters: dict):
-  """What a row asks, and of whom."""
+def _questions(row, name: str, adapters: dict, options, beams: bool):
+  """What a row asks, of whom, and how."""
   import dataclasses
 
   from mlit_jax import records
+  from mlit_jax.studies import row_options
   from mlit_jax.studies.answering import Question
 
   if isinstance(row, records.Response):
     return [dataclasses.replace(row, model=name)]
+  own = row_options.of_row(row.extra, options, beams)
+  if isinstance(own, str):
+    return [records.Response(
+        id=row.id, lang=row.lang, model=name, response="",
+        finish_reason="error", num_tokens=0, failure=own,
+    )]
   asked = row.extra.get("adapter")
   if asked is not None:
-    return [Question(row, str(asked), str(asked))]
+    return [Question(row, str(asked), str(asked), own)]
   if adapters:
-    return [Question(row, adapter, adapter) for adapter in adapters]
-  return [Question(row, name)]
+    return [Question(row, adapter, adapter, own) for adapter in adapters]
+  return [Question(row, name, None, own)]
 
 
 def _different(questions) -> list:

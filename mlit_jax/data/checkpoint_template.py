@@ -6,6 +6,7 @@ is what its conversation has more than the one before it.
 """
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import os
@@ -55,6 +56,16 @@ def find(name: str, directory: str | os.PathLike | None) -> Form:
   if not place and directory is None:
     raise UsageError("the template 'checkpoint' needs a model's directory")
   return CheckpointTemplate.from_directory(place or directory)
+
+
+def fingerprint(name: str, directory: str | os.PathLike | None) -> str:
+  """SHA-256 of what a template says, wherever it is written; as of `find`."""
+  form = find(name, directory)
+  said = {"source": form.source, "variables": dict(form.variables)} if (
+      isinstance(form, CheckpointTemplate)
+  ) else dataclasses.asdict(form)
+  text = json.dumps(said, sort_keys=True, default=dict)
+  return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 from mlit_jax import records
+from mlit_jax.data import checkpoint_template, templates
 from mlit_jax.errors import UsageError
 
 _FILE = "settings.json"
@@ -20,6 +21,9 @@ def describe(
 ) -> dict[str, Any]:
   """What answers depend on; what is asked is in the rows themselves."""
   found = _directory("model", model) | {"template": template}
+  # A file, or another model's: what it says may change under its name.
+  if template is not None and template not in templates.TEMPLATES:
+    found["template_sha256"] = checkpoint_template.fingerprint(template, model)
   # What is as it always was is not written: folders of old stay good.
   if shots:
     found["shots"] = shots

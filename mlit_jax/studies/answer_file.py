@@ -2,16 +2,19 @@
 
 Answers are appended to OUTPUT.part as they come, the newest last. When all are
 there, OUTPUT is written in the order of the prompts, OUTPUT.summary.json beside
-it, and the part is removed. A run that was killed goes on from its part.
+it, and the part is removed. A run that was killed goes on from its part. One
+that is done is not done again, and another run's output is not written over.
 """
 
 import collections
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from mlit_jax import languages, records
 from mlit_jax.errors import UsageError
@@ -76,25 +79,29 @@ def run(
       this run.
 
   Returns:
-    The summary.
+    The summary; `new` is whether anything was left to do.
 
   Raises:
-    UsageError: there is a part of another run.
+    UsageError: there is a part, or an output, of another run, or another
+      process is at it.
   """
   part = output.with_name(output.name + _PART)
   output.parent.mkdir(parents=True, exist_ok=True)
-  done = _read_part(part, identity)
-  given = {
-      i: {"response": q.to_row()}
-      for i, q in enumerate(questions)
-      if isinstance(q, records.Response)
-  }
-  left = [i for i in range(len(questions)) if i not in done | given]
-  # What is wrong with the model or the options leaves no file behind.
-  answerer = make() if left else None
-  began, tokens = time.monotonic(), 0
-  with open(part, "a", encoding="utf-8") as file:
-    if not file.tell():
+  with _locked(part) as file:
+    done = _read_part(part, identity)
+    if not done:
+      file.truncate(0)
+      if (summary := _finished(output, identity)) is not None:
+        return summary | {"new": False}
+    given = {
+        i: {"response": q.to_row()}
+        for i, q in enumerate(questions)
+        if isinstance(q, records.Response)
+    }
+    left = [i for i in range(len(questions)) if i not in done | given]
+    answerer = make() if left else None
+    began, tokens = time.monotonic(), 0
+    if not done:
       _append(file, {"run": identity})
     if answerer is not None:
       answers = answerer.answer([questions[i] for i in left], options)
@@ -103,42 +110,104 @@ def run(
         _append(file, {"row": left[index], **row})
         tokens += answer.response.num_tokens
         show(len(done), len(questions) - len(given), tokens)
-  seconds = time.monotonic() - began
-  rows = [(done | given)[i] for i in range(len(questions))]
-  records.write_text(
-      output, (_line(row["response"]) for row in rows)
-  )
-  summary = summarise(rows) | {
-      "run": dict(identity), "seconds": round(seconds, 3),
-      "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
-  }
-  records.write_json(output.with_name(output.name + _SUMMARY), summary)
-  part.unlink()
+    seconds = time.monotonic() - began
+    rows = [(done | given)[i] for i in range(len(questions))]
+    summary = summarise(rows) | {
+        "run": dict(identity), "seconds": round(seconds, 3),
+        "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
+    }
+    # First: an output without it would be taken for somebody else's.
+    records.write_json(output.with_name(output.name + _SUMMARY), summary)
+    records.write_text(output, (_line(row["response"]) for row in rows))
+    part.unlink()
+  return summary | {"new": True}
+
+
+@contextlib.contextmanager
+def _locked(part: pathlib.Path) -> Iterator[TextIO]:
+  """The part, to append to; nobody else has it.
+
+  What is wrong with the model or the options leaves no file behind.
+
+  Raises:
+    UsageError: somebody has.
+  """
+  while True:
+    with open(part, "a", encoding="utf-8") as file:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        raise UsageError(
+            f"{part}: another mlit decode is writing it; wait for it, or write"
+            " to another --output"
+        ) from None
+      about = os.fstat(file.fileno())
+      # It may have been finished and removed while it was opened.
+      if part.exists() and os.path.samestat(about, part.stat()):
+        try:
+          yield file
+        finally:
+          if part.exists() and not part.stat().st_size:
+            part.unlink()
+        return
+
+
+def _finished(output: pathlib.Path, identity) -> dict[str, Any] | None:
+  """The summary of this run if it is done; None: there is no output.
+
+  Raises:
+    UsageError: the output is of another run, or of something else.
+  """
+  if not output.exists():
+    return None
+  path = output.with_name(output.name + _SUMMARY)
+  try:
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    run = dict(summary["run"])
+  except (OSError, ValueError, KeyError, TypeError):
+    raise UsageError(
+        f"{output}: is there already, without a summary of mlit decode; remove"
+        " it, or write to another --output"
+    ) from None
+  if changed := _changed(run, identity):
+    raise UsageError(
+        f"{output}: holds the answers of a run with other {changed}; remove"
+        " it, or write to another --output"
+    )
   return summary
+
+
+def _changed(before: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+  """What differs, by name."""
+  now = json.loads(json.dumps(identity))
+  return ", ".join(
+      key for key in sorted(before.keys() | now.keys())
+      if before.get(key) != now.get(key)
+  )
 
 
 def _read_part(part: pathlib.Path, identity) -> dict[int, dict]:
   """What an earlier run answered; a line that was cut off is dropped."""
-  if not part.exists():
-    return {}
   data = part.read_bytes()
   whole = data.rfind(b"\n") + 1
   if whole < len(data):
     os.truncate(part, whole)
-  lines = data[:whole].splitlines()
-  if not lines:
+  rows: list[dict] = []
+  for number, line in enumerate(data[:whole].splitlines(), 1):
+    try:
+      rows.append(dict(json.loads(line)))
+      dict(rows[-1]["response" if number > 1 else "run"])
+    except (ValueError, TypeError, KeyError):
+      raise UsageError(
+          f"{part}:{number}: damaged; remove the file to begin anew, or write"
+          " to another --output"
+      ) from None
+  if len(rows) < 2:  # nothing was answered
     return {}
-  rows = [json.loads(line) for line in lines]
-  if len(rows) == 1:  # nothing was answered
-    part.unlink()
-    return {}
-  if rows[0].get("run") != json.loads(json.dumps(identity)):
-    changed = sorted(
-        k for k in identity if rows[0].get("run", {}).get(k) != identity[k]
-    )
+  if changed := _changed(rows[0]["run"], identity):
     raise UsageError(
-        f"{part}: begun with other {', '.join(changed)}; remove it, or write to"
-        " another --output"
+        f"{part}: begun with other {changed}; remove it, or write to another"
+        " --output"
     )
   return {row.pop("row"): row for row in rows[1:]}
 

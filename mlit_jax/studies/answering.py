@@ -29,11 +29,13 @@ class Question:
     prompt: whoever speaks twice in it is answered twice.
     name: of the model, for the response.
     adapter: which one answers; None: the base.
+    options: how it is answered; None: as the others.
   """
 
   prompt: Instruction
   name: str
   adapter: str | None = None
+  options: "Options | None" = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,7 +210,7 @@ class Answerer:
     begin = self._tokenizer.begin_ids
     if len(ids) <= room:
       return ids, 0, unknown
-    if options.truncate and room <= len(begin):
+    if room <= len(begin):
       raise PromptError(
           f"{options.max_new_tokens} new tokens leave no room for a prompt in"
           f" the model's length of {self.max_length}; ask for fewer"
@@ -229,7 +231,7 @@ class _Talk:
 
   def __init__(self, answerer, index: int, question: Question, options):
     self._answerer, self._index = answerer, index
-    self._question, self._options = question, options
+    self._question, self._options = question, question.options or options
     self._turns = _turns(question.prompt.messages)
     self._turn, self._said = 0, []
     self._result: Result | None = None

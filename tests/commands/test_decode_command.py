@@ -396,17 +396,6 @@ def test_shares_are_disjoint_and_whole(model, prompts, tmp_path):
   assert found == [["0", "2", "4"], ["1", "3"]]
 
 
-def test_an_id_that_stands_in_two_shares_is_answered_once(model, tmp_path):
-  row = {"id": "a", "lang": "en", "prompt": LINES[0]}
-  source = write(tmp_path / "in.jsonl", [row, row | {"prompt": LINES[1]}])
-  out = tmp_path / "out.jsonl"
-  assert decode(model, source, out, "--share", "0/2") == 0
-  assert [row.get("failure", "") for row in read(out)] == [""]
-  assert decode(model, source, out, "--share", "1/2") == 1
-  (row,) = read(out)
-  assert row["failure"].startswith("the id 'a' stands twice in en; give each")
-
-
 def test_stop_strings_and_logprobs(model, prompts, tmp_path):
   plain, out = tmp_path / "plain.jsonl", tmp_path / "out.jsonl"
   assert decode(model, prompts, plain) == 0
@@ -431,9 +420,11 @@ def test_stop_strings_and_logprobs(model, prompts, tmp_path):
         (["--mesh", "1,1"], "'1,1': write it as --mesh DATA,FSDP,TENSOR"),
         (["--adapter", "a"], "--adapter 'a': write it as NAME=DIR"),
         (["--adapter", "a=/none"], "a=/none: there is no such directory"),
-        (["--beams", "2", "--stop", "a"], "--beams goes with neither"),
+        (["--beams", "2", "--stop", "a"], "--beams goes with none of"),
         (["--beams", "0"], "--beams must be at least 1"),
-        (["--stop", ""], "--stop must not be empty"),
+        (["--stop", ""], "--stop must be text, or a list of texts, none of"),
+        (["--top_k", "2", "--beams", "2"], "--beams goes with none of"),
+        (["--length_penalty", "2"], "--length_penalty is of beam search"),
         (["--temperature", "nan"], "--temperature must be a number from 0 up"),
         (["--model", "/none"], "--model /none: there is no such directory"),
         (["--output", "."], ".: is a folder; give the name of a file"),
