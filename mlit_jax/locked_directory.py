@@ -13,9 +13,14 @@ LOCK = ".lock"
 
 
 class LockedDirectory:
-  """A directory under `--workdir`, locked until it is closed."""
+  """A directory that one process works in, locked until it is closed."""
 
-  def __init__(self, path: str | os.PathLike, check: Callable[[], None]):
+  def __init__(
+      self,
+      path: str | os.PathLike,
+      check: Callable[[], None],
+      option: str = "--workdir",
+  ):
     """Opens or makes the directory.
 
     Args:
@@ -23,6 +28,7 @@ class LockedDirectory:
       check: raises UsageError if what the directory holds is another's. It is
         called before anything is changed, and not for an empty directory;
         `self.path` is set by then.
+      option: of the command, that names the directory.
 
     Raises:
       UsageError: the directory cannot be written, is in use, or `check` says
@@ -31,7 +37,7 @@ class LockedDirectory:
     self.path = pathlib.Path(path)
     try:
       if self.path.exists() and not self.path.is_dir():
-        raise UsageError(f"{path}: not a directory; choose another --workdir")
+        raise UsageError(f"{path}: not a directory; choose another {option}")
       if self.path.is_dir() and any(self.path.iterdir()):
         check()
       self.path.mkdir(parents=True, exist_ok=True)
@@ -39,7 +45,7 @@ class LockedDirectory:
       self._lock = open(self.path / LOCK, "w")  # noqa: SIM115
     except OSError as e:
       raise UsageError(
-          f"{path}: cannot be written ({e.strerror}); choose another --workdir"
+          f"{path}: cannot be written ({e.strerror}); choose another {option}"
       ) from None
     try:
       fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,7 +53,7 @@ class LockedDirectory:
       self._lock.close()
       raise UsageError(
           f"{path}: another mlit is working there; wait for it or choose"
-          " another --workdir"
+          f" another {option}"
       ) from None
 
   def __enter__(self) -> Self:

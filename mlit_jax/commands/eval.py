@@ -71,7 +71,7 @@ def run(args) -> int:
 
 
 def _run(args) -> int:
-  from mlit_jax import cpu, partitioning
+  from mlit_jax import cpu, locked_directory, partitioning
   from mlit_jax.data import checkpoint_template
   from mlit_jax.evals import (
       benchmarks,
@@ -134,14 +134,19 @@ def _run(args) -> int:
       args.model, batch_size=args.batch_size, adapter=args.adapter,
       mesh=partitioning.make_mesh(mesh), dtype=args.dtype,
   )
-  settings.keep(args.output, made_with)
-  results = running.run(model, work, options, args.output, print)
-  if sentences is not None:
-    results[representation.NAME] = representation.run(
-        model, sentences, args.batch_size, args.output, print
-    )
-    outcomes.write_results(args.output, results)
-  groups = tables.write(args.output, results, base, tuned)
+
+  def check() -> None:
+    settings.check(args.output, made_with)
+
+  with locked_directory.LockedDirectory(args.output, check, "--output"):
+    settings.keep(args.output, made_with)
+    results = running.run(model, work, options, args.output, print)
+    if sentences is not None:
+      results[representation.NAME] = representation.run(
+          model, sentences, args.batch_size, args.output, print
+      )
+      outcomes.write_results(args.output, results)
+    groups = tables.write(args.output, results, base, tuned)
   done = [name for name, _, _ in work]
   for name in dict.fromkeys(done + [representation.NAME] * is_probed):
     for group, mean in groups[name].items():

@@ -22,6 +22,12 @@ def compare(
   Raises:
     BenchmarkError: they have nothing in common, or different items.
   """
+  for place in (first, second):
+    if not os.path.exists(os.path.join(place, outcomes.RESULTS)):
+      raise BenchmarkError(
+          f"{place}: has no {outcomes.RESULTS}; give a folder that mlit eval"
+          " wrote"
+      )
   results = [outcomes.read_results(place) for place in (first, second)]
   found: dict[str, dict[str, dict[str, Any]]] = {}
   for name in results[0]:
@@ -30,6 +36,10 @@ def compare(
         rows = [
             outcomes.read_rows(place, name, lang) for place in (first, second)
         ]
+        for place, there in zip((first, second), rows, strict=True):
+          if not there:
+            path = outcomes.rows_path(place, name, lang)
+            raise BenchmarkError(f"{path}: is not there; run mlit eval again")
         found.setdefault(name, {})[lang] = _pair(name, lang, *rows)
   if not found:
     raise BenchmarkError(

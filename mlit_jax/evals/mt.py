@@ -58,16 +58,21 @@ def questions(
 
 def corpus_scores(
     answers: Sequence[str], references: Sequence[str]
-) -> dict[str, tuple[float, tuple[float, float]]]:
+) -> dict[str, dict[str, Any]]:
   """chrF++, and spBLEU by every tokenizer that is there.
 
   Returns:
-    name -> (score, its 95 % interval by bootstrap).
+    name -> {score, ci, signature}: the 95 % interval is by bootstrap, the
+    signature sacreBLEU's.
   """
-  return {
-      name: _whole(metric, _statistics(metric, answers, references))
-      for name, metric in _metrics().items()
-  }
+  found = {}
+  for name, metric in _metrics().items():
+    score, ci = _whole(metric, _statistics(metric, answers, references))
+    found[name] = {
+        "score": score, "ci": list(ci),
+        "signature": str(metric.get_signature()),
+    }
+  return found
 
 
 def paired(

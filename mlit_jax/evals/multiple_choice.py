@@ -104,7 +104,11 @@ def xstorycloze(
 def xwinograd(
     rows: Iterable[Row], lang: str, corrected: bool
 ) -> Iterator[Choice]:
-  """XWinograd: whom does a pronoun stand for? Its place is a `_`."""
+  """XWinograd: whom does a pronoun stand for? Its place is a `_`.
+
+  Sentences that are the same up to there (a schema's two) are a cluster.
+  """
+  first: dict[frozenset[str], int] = {}
   for row in rows:
     with Strict().catch(row):
       sentence = fields.text(row.data, "sentence")
@@ -113,13 +117,15 @@ def xwinograd(
         raise BadRow("wrong_value", "'sentence' has nothing behind a '_'")
       if not corrected:
         after = f" {after.strip()}"
+      contexts = [
+          before + fields.text(row.data, name)
+          for name in ("option1", "option2")
+      ]
+      cluster = first.setdefault(frozenset(contexts), row.index)
       yield Choice(
           f"xwinograd/{lang}/{row.index}",
-          tuple(
-              (before + fields.text(row.data, name), after)
-              for name in ("option1", "option2")
-          ),
-          _index(row.data, "answer", 1), f"{lang}/{row.index}",
+          tuple((context, after) for context in contexts),
+          _index(row.data, "answer", 1), f"{lang}/{cluster}",
       )
 
 

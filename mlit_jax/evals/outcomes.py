@@ -54,9 +54,12 @@ def read_results(output: str | os.PathLike) -> dict[str, dict[str, Any]]:
   if not path.exists():
     return {}
   try:
-    return json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as e:
-    raise records.RecordError(f"{path}: not JSON ({e}); delete it") from None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return {name: dict(by_lang) for name, by_lang in found.items()}
+  except (ValueError, TypeError, AttributeError) as e:
+    raise records.RecordError(
+        f"{path}: not results of mlit eval ({e}); delete it"
+    ) from None
 
 
 def write_results(
@@ -103,8 +106,7 @@ def summary(name: str, rows: Sequence[dict]) -> dict[str, Any]:
   if benchmark is not None and benchmark.is_corpus and good:
     answers = [row["answer"] for row in good]
     references = [row["references"][0] for row in good]
-    for metric, (score, ci) in mt.corpus_scores(answers, references).items():
-      found[metric] = {"score": score, "ci": list(ci)}
+    found |= mt.corpus_scores(answers, references)
   # What a probe measures is no benchmark, and has one metric.
   leading = benchmark.metric if benchmark is not None else next(iter(found))
   first = found.pop(leading, {"score": None, "ci": None})
@@ -136,27 +138,67 @@ def macro(
   """The mean of several languages' scores, each counting once.
 
   Returns:
-    {languages, score, ci}; the interval is a bootstrap over items, parallel
-    ones drawn together, and None for metrics of a whole corpus.
+    {languages, score, ci, also}: of the leading metric, `also` of the others. A
+    language alone has its own interval; of several it is a bootstrap over
+    items, parallel ones drawn together, and None where there is none: for
+    metrics of a whole corpus, and where drawing changes nothing.
   """
   langs = [
       lang for lang in langs if results.get(lang, {}).get("score") is not None
   ]
   if not langs:
     return {"languages": [], "score": None, "ci": None}
-  metric = results[langs[0]]["metric"]
-  groups = []
-  for lang in langs:
-    good = [r for r in read_rows(output, name, lang) if "failure" not in r]
-    if good and metric in good[0]["scores"]:
-      groups.append((
-          [r["scores"][metric] for r in good], [r["cluster"] for r in good]
-      ))
-  ci = None
-  if len(groups) == len(langs):
-    ci = list(resampling.macro_interval(groups))
-  return {
-      "languages": langs,
-      "score": sum(results[lang]["score"] for lang in langs) / len(langs),
-      "ci": ci,
-  }
+  entries = [results[lang] for lang in langs]
+  leading = entries[0]["metric"]
+  by_metric = [
+      {entry["metric"]: entry} | entry.get("also", {}) for entry in entries
+  ]
+  tables = [
+      [r for r in read_rows(output, name, lang) if "failure" not in r]
+      for lang in langs
+  ]
+  clusters = _together(tables)
+  found = {}
+  for metric in by_metric[0]:
+    if not all(metric in other for other in by_metric):
+      continue
+    known = [other[metric] for other in by_metric]
+    found[metric] = {
+        "score": sum(entry["score"] for entry in known) / len(known),
+        "ci": known[0]["ci"] if len(known) == 1 else _macro_interval(
+            metric, tables, clusters
+        ),
+    }
+  first = found.pop(leading)
+  return {"languages": langs} | first | ({"also": found} if found else {})
+
+
+def _macro_interval(metric: str, tables, clusters) -> list[float] | None:
+  if not all(rows and metric in rows[0]["scores"] for rows in tables):
+    return None
+  groups = [
+      ([row["scores"][metric] for row in rows], names)
+      for rows, names in zip(tables, clusters, strict=True)
+  ]
+  low, high = resampling.macro_interval(groups)
+  return [low, high] if low < high else None
+
+
+def _together(tables: Sequence[Sequence[dict]]) -> list[list[str]]:
+  """Clusters of each language's rows; those that share an item are one.
+
+  A language may lack the item that its cluster is named after elsewhere.
+  """
+  leaders: dict[str, str] = {}
+
+  def leader(name: str) -> str:
+    while leaders.setdefault(name, name) != name:
+      name = leaders[name]
+    return name
+
+  first: dict[str, str] = {}
+  for rows in tables:
+    for row in rows:
+      other = first.setdefault(row["id"], row["cluster"])
+      leaders[leader(row["cluster"])] = leader(other)
+  return [[leader(row["cluster"]) for row in rows] for rows in tables]

@@ -17,7 +17,17 @@ from mlit_jax.evals.items import (
 
 
 def questions(rows: Iterable[Row], lang: str) -> Iterator[Question]:
-  """Asks in the language itself; questions about one text are a cluster."""
+  """Asks in the language itself; questions about one text are a cluster.
+
+  It has the name of the first of their ids, which are parallel: the same in
+  every language that has them.
+  """
+  rows = list(rows)
+  clusters: dict[str, str] = {}
+  for row in rows:
+    context, id_ = row.data.get("context"), row.data.get("id")
+    if isinstance(context, str) and isinstance(id_, str):
+      clusters[context] = min(id_, clusters.get(context, id_))
   context_label, question_label, answer_label = labels.table("qa")[lang]
   for row in rows:
     with Strict().catch(row):
@@ -31,7 +41,7 @@ def questions(rows: Iterable[Row], lang: str) -> Iterator[Question]:
           fields.text(data, "id"),
           f"{context_label}: {context}\n\n{question_label}:"
           f" {fields.text(data, 'question')}\n\n{answer_label}:",
-          tuple(texts), data.get("cluster", context),
+          tuple(texts), clusters[context],
       )
 
 
@@ -61,7 +71,7 @@ def _scores(question, answer, lang, versions) -> dict[str, float]:
 
 
 def _read_squad(path: pathlib.Path, lang: str) -> Iterator[Row]:
-  """A file of SQuAD's form as the hub's rows; texts are numbered."""
+  """A file of SQuAD's form as the hub's rows."""
   if path.suffix == ".jsonl":
     yield from Files.read(path, lang)
     return
@@ -69,14 +79,13 @@ def _read_squad(path: pathlib.Path, lang: str) -> Iterator[Row]:
     raw = lines.call(path, file.read)
   index = 0
   try:
-    for number, article in enumerate(json.loads(raw)["data"]):
-      for place, paragraph in enumerate(article["paragraphs"]):
+    for article in json.loads(raw)["data"]:
+      for paragraph in article["paragraphs"]:
         for asked in paragraph["qas"]:
           answers = [answer["text"] for answer in asked["answers"]]
           yield Row(str(path), 1, index, {
               "id": asked["id"], "context": paragraph["context"],
               "question": asked["question"], "answers": {"text": answers},
-              "cluster": f"{number}/{place}",
           })
           index += 1
   except (ValueError, TypeError, KeyError, RecursionError) as e:

@@ -130,6 +130,7 @@ def run(
 def _answers(item: Item, row: dict) -> bool:
   """Whether a row of an earlier run is an item's."""
   asked = _asked(item)
+  del asked["cluster"]  # is no part of what was asked
   return asked == {key: row.get(key) for key in asked}
 
 
@@ -190,9 +191,10 @@ def _unknown(number: int) -> dict:
 
 
 def _score(rows, name, lang, items, options) -> None:
-  """What each outcome is worth, anew: metrics may be others than last time."""
+  """What each outcome is worth, anew: the code may be other than last time."""
   benchmark = BENCHMARKS[name]
   for item, row in zip(items, rows, strict=True):
+    row["cluster"] = item.cluster
     if "failure" in row:
       continue
     if isinstance(item, Choice):

@@ -11,12 +11,17 @@ from mlit_jax import languages, records
 from mlit_jax.errors import UsageError
 from mlit_jax.evals import outcomes
 
-# By whether the base and the tuning data have the language (lucky52, 3.2).
+# By whether the base and the tuning data have the language (lucky52, 3.2);
+# None: nobody said.
 GROUPS = {
     (True, True): "base+tuned",
     (True, False): "base only",
     (False, True): "tuned only",
     (False, False): "neither",
+    (True, None): "base",
+    (False, None): "not base",
+    (None, True): "tuned",
+    (None, False): "not tuned",
 }
 
 
@@ -43,12 +48,21 @@ def parse_languages(text: str) -> tuple[str, ...]:
 
 
 def exposure(
-    langs: Sequence[str], in_base: Collection[str], in_tuning: Collection[str]
+    langs: Sequence[str],
+    in_base: Collection[str] | None,
+    in_tuning: Collection[str] | None,
 ) -> dict[str, list[str]]:
-  """Group -> the languages in it."""
-  found: dict[str, list[str]] = {name: [] for name in GROUPS.values()}
+  """Group -> the languages in it; None: what either has seen is not known."""
+  known = in_base is not None, in_tuning is not None
+  found: dict[str, list[str]] = {
+      name: [] for seen, name in GROUPS.items()
+      if tuple(side is not None for side in seen) == known
+  }
   for lang in langs:
-    found[GROUPS[lang in in_base, lang in in_tuning]].append(lang)
+    seen = tuple(
+        None if side is None else lang in side for side in (in_base, in_tuning)
+    )
+    found[GROUPS[seen]].append(lang)
   return found
 
 
@@ -63,16 +77,17 @@ def write(
   Args:
     output: the folder of the results.
     results: as in results.json.
-    in_base, in_tuning: languages that either has seen; both None: no groups.
+    in_base, in_tuning: languages that either has seen; None: not known; both
+      None: no groups.
 
   Returns:
-    Benchmark -> group -> {languages, score, ci}; `all` is every language.
+    Benchmark -> group -> as of outcomes.macro; `all` is every language.
   """
   groups: dict[str, dict[str, Any]] = {}
   for name, by_lang in results.items():
     members = {"all": list(by_lang)}
     if in_base is not None or in_tuning is not None:
-      members |= exposure(list(by_lang), in_base or (), in_tuning or ())
+      members |= exposure(list(by_lang), in_base, in_tuning)
     groups[name] = {
         group: outcomes.macro(output, name, langs, by_lang)
         for group, langs in members.items()
@@ -104,9 +119,12 @@ def _table(by_lang: dict[str, Any], groups: dict[str, Any]) -> str:
       cells += _cells(entry if metric == entry["metric"] else also.get(metric))
     table.writerow(cells)
   for group, found in groups.items():
+    cells = []
+    for i, metric in enumerate(metrics):
+      cells += _cells(found if i == 0 else found.get("also", {}).get(metric))
     table.writerow([
         f"({group}: {' '.join(found['languages']) or 'none'})", "", "", "",
-        *_cells(found),
+        *cells,
     ])
   return out.getvalue()
 

@@ -66,10 +66,10 @@ def whole(
     wanted.append(row.response)
   found: dict[str, dict[str, Any]] = {}
   for lang, (texts, wanted) in groups.items():
-    for measure, (score, ends) in mt.corpus_scores(texts, wanted).items():
+    for measure, entry in mt.corpus_scores(texts, wanted).items():
       found.setdefault(measure, {})[lang] = {
-          "value": round(score, estimates.DECIMALS),
-          "ci": [round(end, estimates.DECIMALS) for end in ends],
+          "value": round(entry["score"], estimates.DECIMALS),
+          "ci": [round(end, estimates.DECIMALS) for end in entry["ci"]],
           "n": len(texts),
       }
   return found

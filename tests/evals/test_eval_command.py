@@ -291,7 +291,7 @@ def test_two_models_are_compared_item_by_item(output, tmp_path, capsys):
             "--comet and --bleurt are for flores",
         ),
         ("xcopa --compare A B", 2, "takes two folders and no task"),
-        ("--compare none1 none2", 1, "no benchmark and language in common"),
+        ("--compare none1 none2", 1, "none1: has no results.json; give a fold"),
     ],
 )
 def test_wrong_use_is_one_line(

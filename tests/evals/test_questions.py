@@ -126,6 +126,7 @@ def test_real_xquad_is_read_whole():
     assert len(items) == 1190
     assert len({item.cluster for item in items}) == 240
     assert [x.id for x in items] == [x.id for x in by_lang["en"]]
+    assert [x.cluster for x in items] == [x.cluster for x in by_lang["en"]]
     assert all(x.references[0] in x.prompt for x in items)
 
 
@@ -194,9 +195,17 @@ def test_translations_are_scored_as_sacrebleu_does(tmp_path, monkeypatch):
       ),
   }
   assert found.keys() == want.keys()
-  for name, (score, (low, high)) in found.items():
+  for name, entry in found.items():
+    (low, high), score = entry["ci"], entry["score"]
     assert score == want[name].score
     assert 0 < low < score < high < 100
+  version = sacrebleu.__version__
+  assert found["chrf++"]["signature"] == (
+      f"nrefs:1|case:mixed|eff:yes|nc:6|nw:2|space:no|version:{version}"
+  )
+  assert found["spbleu_flores101"]["signature"] == (
+      f"nrefs:1|case:mixed|eff:no|tok:flores101|smooth:exp|version:{version}"
+  )
   # Against sacreBLEU's own test, where there are no ties.
   other = [x.replace("mat", "rug") for x in references[:22]] + ["the"] * 8
   ours = mt.paired(answers, other, references)
@@ -218,8 +227,10 @@ def test_translations_are_scored_as_sacrebleu_does(tmp_path, monkeypatch):
   theirs = mt._metrics()["chrf++"].corpus_score(
       answers, [references], n_bootstrap=2000
   )
-  low, high = found["chrf++"][1]
+  low, high = found["chrf++"]["ci"]
   assert (high - low) / 2 == pytest.approx(float(theirs._ci), rel=0.1)
   # Nothing in common.
   nothing = mt.corpus_scores(["", "§"], references[:2])
-  assert set(nothing.values()) == {(0, (0, 0))}
+  assert [(e["score"], e["ci"]) for e in nothing.values()] == [
+      (0, [0, 0])
+  ] * len(nothing)
