@@ -16,6 +16,7 @@ missing (`lora`, `model`) is there once a value is bound in it.
 import difflib
 import pathlib
 import re
+import tokenize
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,14 +72,43 @@ def values(
       where = f"--gin_bindings {binding!r}"
       gin.parse_config(binding)
     where = "gin"
-    return _without_empty(_run())
+    found = _without_empty(_run())
+    _check_used()
+    return found
   except UsageError:
     raise
+  except RecursionError:
+    raise UsageError(
+        f"{where}: a value stands for itself, by way of a macro or a section;"
+        " give it a number or a text"
+    ) from None
   # SyntaxError: gin's own; ImportError: of a file's import statement.
-  except (ValueError, TypeError, SyntaxError, OSError, ImportError) as e:
+  except (
+      ValueError, TypeError, SyntaxError, OSError, ImportError,
+      tokenize.TokenError,
+  ) as e:
     raise UsageError(f"{where}: {_explain(e)}") from None
   finally:
     gin.clear_config()
+
+
+def _check_used() -> None:
+  """Raises UsageError if a macro, or a value in a scope, changes nothing."""
+  used = gin.config._OPERATIVE_CONFIG
+  macros = [scope for scope, selector in used if selector == "gin.macro"]
+  for scope, selector in gin.config._CONFIG:
+    if (scope, selector) in used:
+      continue
+    if selector != "gin.macro":
+      name = selector.rpartition(".")[2]
+      raise UsageError(
+          f"gin: {scope}/{name}: there is one {name} and it has no scope; write"
+          f" {name}.FIELD = …"
+      )
+    fields = [f"{section}.FIELD" for section in _SECTIONS if section == scope]
+    near = fields or difflib.get_close_matches(scope, macros, n=1)
+    hint = f"did you mean {near[0]}?" if near else "write SECTION.FIELD = …"
+    raise UsageError(f"gin: nothing uses the macro {scope}; {hint}")
 
 
 def _bind(values: dict[str, Any], section: str = "run") -> None:

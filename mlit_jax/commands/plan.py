@@ -45,7 +45,9 @@ def run(args) -> int:
   # Nothing runs: a TPU of this machine is left to those who use it.
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
   config = train_config.load(args)
+  from mlit_jax import partitioning, records
   from mlit_jax.training import accelerators
+  from mlit_jax.training import plan as plan_lib
 
   if args.json and not (folder := pathlib.Path(args.json).parent).is_dir():
     raise UsageError(f"--json {args.json}: no directory {folder}; make it")
@@ -57,11 +59,21 @@ def run(args) -> int:
     slices = [accelerators.parse(name) for name in names]
   except accelerators.AcceleratorError as e:
     raise UsageError(str(e)) from None
-  found = [_plan(config, where, args) for where in slices]
-  if args.json:
-    from mlit_jax import records
-
-    records.write_json(args.json, {"plans": found})
+  found = []
+  for where in slices:
+    try:
+      found.append(_plan(config, where, args))
+    except (partitioning.PartitionError, plan_lib.PlanError) as e:
+      if len(slices) == 1:
+        raise
+      # The others were asked for, too.
+      print(f"{config.name} on {where.name}: NO PLAN: {e}", flush=True)
+      found.append({
+          "run": config.name, "accelerator": where.name, "fits": False,
+          "failure": str(e),
+      })
+    if args.json:
+      records.write_json(args.json, {"plans": found})
   parts = [*found, *(plan["decode"] for plan in found if "decode" in plan)]
   return 0 if all(part["fits"] for part in parts) else 1
 
@@ -110,6 +122,7 @@ def describe(plan) -> dict:
   import dataclasses
   import importlib.metadata
 
+  from mlit_jax.commands import train_data
   from mlit_jax.training import plan as plan_lib
 
   run, times = plan.run, plan.times
@@ -144,7 +157,10 @@ def describe(plan) -> dict:
     said["mfu"] = {
         "best": plan.mfu(times.best), "worst": plan.mfu(times.worst),
     }
-    steps = plan_lib.num_steps(run) * run.plan.runs
+    # Adapters over one base are learnt in one program.
+    programs = -(-run.plan.runs // max(1, len(run.data.directories)))
+    steps = train_data.num_steps(run) or plan_lib.num_steps(run)
+    steps *= programs
     if steps:
       hours = [steps * t / 3600 for t in (times.best, times.worst)]
       chip_hours = [plan.slices.num_chips * h for h in hours]

@@ -103,13 +103,24 @@ def _from_file(spec: str) -> dict[str, Any]:
     raise UsageError(
         f"{name}: a config has PRESETS and get_config(preset); {e}"
     ) from None
+  if not presets or not callable(get_config):
+    raise UsageError(
+        f"{name}: a config has PRESETS, a sequence of names, and a function"
+        " get_config(preset)"
+    )
   preset = preset or presets[0]
   if preset not in presets:
     raise UsageError(
         f"config {name} has no preset {preset!r}; there are"
         f" {', '.join(presets)}"
     )
-  return get_config(preset).to_dict()
+  try:
+    return get_config(preset).to_dict()
+  except Exception as e:  # A user's file may raise anything.
+    raise UsageError(
+        f"{name}: get_config({preset!r}) gives no ConfigDict:"
+        f" {type(e).__name__}: {e}"
+    ) from e
 
 
 def _module(name: str):

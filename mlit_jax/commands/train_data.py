@@ -103,6 +103,12 @@ def load(run: Run, encodes: bool, host: tuple[int, int]) -> RunData:
       run.train.num_steps or batches.num_batches(r, size, n)
       for r, n in zip(rows, epochs, strict=True)
   )
+  if run.train.warmup_steps >= min(num_steps):
+    raise UsageError(
+        f"train.warmup_steps={run.train.warmup_steps}: the data give"
+        f" {min(num_steps)} steps, and the run would never leave its warm-up;"
+        " lower it, or set train.warmup_ratio"
+    )
   options = {"seed": run.seed, "host": host}
   if len(rows) == 1:
     made = batches.batches(rows[0], size, epochs=epochs[0], **options)
@@ -112,6 +118,29 @@ def load(run: Run, encodes: bool, host: tuple[int, int]) -> RunData:
       names(run), made, num_steps, _sets(run, encodes, host),
       sum(r.density * len(r) for r in rows) / sum(len(r) for r in rows),
       sum(r.num_examples for r in rows),
+  )
+
+
+def num_steps(run: Run) -> int | None:
+  """Updates of the run on its data; None if these are not there.
+
+  Raises:
+    DataError: a file is damaged, or an example is too long.
+  """
+  from mlit_jax.data import batches, token_file
+
+  directories = run.data.directories
+  if not directories or not all(
+      (pathlib.Path(d) / token_file.SUMMARY).is_file() for d in directories
+  ):
+    return None
+  train, encodes = run.train, run.data.input_length > 0
+  return train.num_steps or max(
+      batches.num_batches(
+          _rows(run, d, encodes, run.data.packing), train.batch_size,
+          train.epochs,
+      )
+      for d in directories
   )
 
 

@@ -28,6 +28,10 @@ _BLOCKS = "blocks"
 _STACKED = ("layers", "expert")
 
 
+class LoraError(ValueError):
+  """Adapters that a model cannot have; says why."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LoraConfig:
   """Which maps are adapted, and how.
@@ -124,12 +128,12 @@ def chosen(config: ModelConfig, lora: LoraConfig) -> list[Map]:
   """The maps that the pattern names.
 
   Raises:
-    ValueError: there are none; lists what there is.
+    LoraError: there are none; lists what there is.
   """
   every = maps(config)
   found = [m for m in every if re.search(lora.pattern, m.name)]
   if not found:
-    raise ValueError(
+    raise LoraError(
         f"pattern {lora.pattern!r} matches no linear map; there are"
         f" {', '.join(m.name for m in every)}"
     )

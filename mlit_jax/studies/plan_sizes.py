@@ -50,6 +50,7 @@ def num_rows(tokens: int, row_length: int) -> int:
 def num_steps(options: Mapping[str, Any], examples: int, tokens: int) -> int:
   """Of a run with the options of steps_training.train."""
   size, epochs = options["batch_size"], options["epochs"]
-  if not options.get("packing", True):  # the last batch is filled up
-    return math.ceil(examples / size) * epochs
-  return max(1, num_rows(tokens, options["row_length"]) * epochs // size)
+  rows = examples
+  if options.get("packing", True):
+    rows = num_rows(tokens, options["row_length"])
+  return max(1, math.ceil(rows / size) * epochs)  # the last batch is filled up

@@ -197,6 +197,8 @@ class ValidationConfig(validation.ValidationConfig):
 
   def __post_init__(self):
     _at_least(self, 0, "every", "patience")
+    if self.patience and not self.every:
+      raise ValueError("patience: nothing is validated; set every, too")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,6 +287,18 @@ class Run:
       raise ValueError(
           f"validation.directories: there are {number}, and of"
           f" data.directories {len(self.data.directories)}"
+      )
+    if self.watch.on_bad_step == "rollback" and not self.checkpoint.every:
+      raise ValueError(
+          "watch.on_bad_step: there is nothing to roll back to; set"
+          " checkpoint.every, too"
+      )
+    if self.train.num_steps and (
+        self.train.warmup_steps >= self.train.num_steps
+    ):
+      raise ValueError(
+          f"train.warmup_steps={self.train.warmup_steps}: the run has"
+          f" {self.train.num_steps} steps, and would never leave its warm-up"
       )
     encodes = isinstance(self.model, EncoderDecoderConfig)
     if encodes and not self.data.input_length:

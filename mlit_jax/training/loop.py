@@ -276,7 +276,7 @@ class _Run:
       self._best.see(found, self._state)
       self._report_validation(found)
     if self._saved is None:
-      if preempted:
+      if preempted and not last:
         raise Preempted(f"stopped at step {done}; nothing is saved")
       return
     if done % self._every == 0 or preempted:

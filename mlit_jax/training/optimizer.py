@@ -70,6 +70,16 @@ class OptimizerConfig:
     for field, value in DEFAULTS[self.optimizer].items():
       if getattr(self, field) is None:
         object.__setattr__(self, field, value)
+    for field in "b1", "b2":
+      if not 0 <= (value := getattr(self, field)) < 1:
+        raise ValueError(f"{field}={value} must lie in [0, 1)")
+    for field in "clip_norm", "weight_decay":
+      if not 0 <= (value := getattr(self, field)) < math.inf:
+        raise ValueError(f"{field}={value} must be a number from 0 up")
+    if not 0 < self.eps < math.inf:
+      raise ValueError(f"eps={self.eps} must be a number above 0")
+    if not 0 <= self.final_ratio <= 1:
+      raise ValueError(f"final_ratio={self.final_ratio} must lie in [0, 1]")
 
 
 def learning_rate(config: OptimizerConfig, step: int, num_steps: int) -> float:

@@ -23,6 +23,10 @@ from mlit_jax.training.step import Step, StepConfig
 
 # How often a pass over the model reads its weights, with the backward pass.
 _PASSES = {"none": 2, "dots": 2}
+# Of XLA's names for types.
+_BITS = {"pred": 8, "bf16": 16} | {
+    f"{kind}{bits}": bits for kind in "fsu" for bits in (4, 8, 16, 32, 64)
+}
 
 
 class PlanError(RuntimeError):
@@ -190,8 +194,10 @@ def make(run: Run, slices: Slices) -> Plan:
     analysis = compiled.memory_analysis()
     temporary = analysis.temp_size_in_bytes
     peak = analysis.peak_memory_in_bytes
-    arguments = analysis.argument_size_in_bytes
     text = program_text(compiled)
+    arguments = analysis.argument_size_in_bytes
+    if text is not None:
+      arguments = argument_bytes(text)
   seconds = time.monotonic() - began
   *parts, rows = (
       sum(row.bytes_per_device for row in partitioning.layout(part))
@@ -230,6 +236,22 @@ def make(run: Run, slices: Slices) -> Plan:
   )
 
 
+def argument_bytes(text: str) -> int:
+  """Bytes of a program's arguments on a chip, as arrays are counted.
+
+  Not as they lie there: a TPU fills the last two axes up to tiles, which may
+  weigh more than an argument that was left out.
+
+  Args:
+    text: of the compiled program.
+  """
+  (head,) = re.findall(r"entry_computation_layout=\{\((.*?)\)->", text)[:1]
+  return sum(
+      _BITS[kind] * math.prod(map(int, filter(None, sizes.split(",")))) // 8
+      for kind, sizes in re.findall(r"\b([a-z]+\d*\w*)\[([\d,]*)\]", head)
+  )
+
+
 def check_arguments(taken: int, wanted: int) -> None:
   """Raises PlanError unless a program takes all of what it works on.
 
@@ -249,11 +271,15 @@ def check_arguments(taken: int, wanted: int) -> None:
 
 
 def num_steps(run: Run) -> int:
-  """Updates of the run; 0 if the config does not say how much data there is."""
+  """Updates of the run; 0 if the config does not say how much data there is.
+
+  Every epoch's last batch is filled up. Of packed rows it is a bound: there are
+  fewer of them than examples.
+  """
   train = run.train
   if train.num_steps:
     return train.num_steps
-  return math.ceil(run.plan.examples * train.epochs / train.batch_size)
+  return train.epochs * math.ceil(run.plan.examples / train.batch_size)
 
 
 def _work(run: Run, config: StepConfig) -> tuple[int, int, int, int]:

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ _PACKAGES = (
     "numpy",
 )
 _MAX_NAMED = 4
+_ARCHIVAL = ".git_archival.json"
 
 
 class Workdir(locked_directory.LockedDirectory):
@@ -120,10 +122,20 @@ def versions() -> dict[str, Any]:
 
 
 def _git_state() -> dict[str, Any]:
-  """Commit, and whether files differ from it; {} outside of a checkout."""
+  """Commit, and whether files differ from it; {} outside of a checkout.
+
+  A copy of a checkout without .git (`launch/tpu sync`, git archive) has a file
+  that says it.
+  """
   root = pathlib.Path(mlit_jax.__file__).parents[1]
   if not (root / ".git").exists():
-    return {}
+    try:
+      said = json.loads((root / _ARCHIVAL).read_text(encoding="utf-8"))
+      commit, changed = said["git"], said["git_changed"]
+    except (OSError, ValueError, KeyError, TypeError):
+      return {}
+    known = isinstance(commit, str) and re.fullmatch("[0-9a-f]{40,64}", commit)
+    return {"git": commit, "git_changed": bool(changed)} if known else {}
 
   def git(*arguments: str) -> str:
     return subprocess.run(

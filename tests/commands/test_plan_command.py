@@ -6,10 +6,12 @@ import subprocess
 import sys
 
 import pytest
+import token_directories
 
 from mlit_jax import main
 from mlit_jax.commands import plan_decode
 from mlit_jax.models.config import DecoderConfig
+from mlit_jax.models.lora import LoraConfig
 from mlit_jax.training import accelerators
 from mlit_jax.training.config import DataConfig, Run, TrainConfig
 
@@ -118,3 +120,69 @@ def test_what_chips_say_while_they_decode():
   lines = "\n".join(plan_decode.text(said))
   assert f"{summed['count']:g} a token" in lines
   assert "GB to another slice" in lines
+
+
+@pytest.mark.long
+@pytest.mark.tpu_compile
+def test_a_slice_that_cannot_be_planned_spares_the_others(tmp_path, capfd):
+  pytest.importorskip("libtpu", reason="libtpu is not installed")
+  out = tmp_path / "plan.json"
+  assert run(
+      "--config", "tiny", "--topology", "v6e-1,v5e-4", "--no_search",
+      "--config.mesh.data=1", "--json", str(out),
+  ) == 1
+  good, bad = json.loads(out.read_text())["plans"]
+  assert good["accelerator"] == "v6e-1" and good["fits"]
+  assert bad["accelerator"] == "v5litepod-4" and not bad["fits"]
+  assert "mesh" in bad["failure"]
+  assert f"tiny on v5litepod-4: NO PLAN: {bad['failure']}" in (
+      capfd.readouterr().out
+  )
+
+
+@pytest.mark.long
+@pytest.mark.tpu_compile
+def test_adapters_that_learn_together_are_paid_once(tmp_path):
+  pytest.importorskip("libtpu", reason="libtpu is not installed")
+  out = tmp_path / "plan.json"
+
+  def steps(*more):
+    assert run(
+        "--config", "tiny:lora", "--topology", "v6e-1", "--no_search",
+        "--json", str(out), "--config.plan.examples=160",
+        "--config.train.num_steps=0", "--config.train.epochs=3", *more,
+    ) == 0
+    (found,) = json.loads(out.read_text())["plans"]
+    return found["batch"]["rows"], found["study"]["steps"]
+
+  assert steps("--config.plan.runs=5") == (8, 5 * 60)
+  # Two adapters a program: three programs.
+  assert steps(
+      "--config.plan.runs=5", "--config.data.directories=a,b"
+  ) == (16, 3 * 60)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("packing", [True, False])
+def test_steps_are_those_of_the_data_that_are_there(tmp_path, packing):
+  """As training counts them; without the data nobody knows."""
+  from mlit_jax.commands import train_data
+
+  place = token_directories.write_texts(
+      tmp_path / "data", [("en", "{} and {}"), ("fr", "{} et {}")], 21
+  )
+  made = Run(
+      name="x", train=TrainConfig(learning_rate=1e-3, batch_size=4, epochs=3),
+      data=DataConfig(
+          row_length=64, packing=packing, directories=(str(place),)
+      ),
+  )
+  found = train_data.num_steps(made)
+  assert found == train_data.load(made, False, (0, 1)).num_steps[0]
+  if not packing:
+    assert found == 18  # six batches of four an epoch
+  gone = dataclasses.replace(
+      made.data, directories=(str(place), str(tmp_path / "none"))
+  )
+  lora = dataclasses.replace(made, data=gone, lora=LoraConfig())
+  assert train_data.num_steps(lora) is None

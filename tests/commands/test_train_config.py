@@ -148,6 +148,21 @@ def test_a_file_of_ones_own(tmp_path):
   assert run.train.learning_rate == 1e-6 and run.lora.rank == 8
 
 
+@pytest.mark.parametrize(("text", "said"), [
+    ("PRESETS = ('a',)\ndef get_config(p): raise KeyError('x')",
+     "get_config('a') gives no ConfigDict: KeyError: 'x'"),
+    ("PRESETS = ('a',)\ndef get_config(): pass", "TypeError: get_config() tak"),
+    ("PRESETS = ('a',)\ndef get_config(p): return {}", "AttributeError: 'dict"),
+    ("PRESETS = ()\ndef get_config(p): pass", "PRESETS, a sequence of names"),
+    ("PRESETS = ('a',)\nget_config = 3", "a function get_config(preset)"),
+])
+def test_a_file_that_is_no_config(tmp_path, text, said):
+  (tmp_path / "mine.py").write_text(text)
+  with pytest.raises(UsageError) as e:
+    load("--config", str(tmp_path / "mine.py"))
+  assert said in str(e.value)
+
+
 @pytest.mark.parametrize(("argv", "said"), [
     ([], "say which run: --config"),
     (["--config", "bloom_7b2"], "did you mean bloom_7b1"),
@@ -165,6 +180,33 @@ def test_a_file_of_ones_own(tmp_path):
     (["--config", "tiny", "--gin_bindings", "train.epochs ="], "parse value"),
     (["--config", "tiny", "--gin_bindings", "train.epochs = %X"],
      "no value for the macro X"),
+    (["--config", "tiny", "--gin_bindings", "LEARNING_RATE = 1e-4"],
+     "nothing uses the macro LEARNING_RATE; write SECTION.FIELD"),
+    (["--gin_file", "papers/alpaca_lora", "--gin_bindings", "LEARNIG_RATE = 1"],
+     "nothing uses the macro LEARNIG_RATE; did you mean LEARNING_RATE?"),
+    (["--config", "tiny", "--gin_bindings", "mine/train.epochs = 2"],
+     "mine/train: there is one train and it has no scope"),
+    (["--config", "tiny", "--gin_bindings", "train = 5"],
+     "nothing uses the macro train; did you mean train.FIELD?"),
+    (["--config", "tiny", "--gin_bindings", "train.epochs = @train()"],
+     "a value stands for itself"),
+    (["--config", "tiny", "--gin_bindings", "data.directories = ('a',"],
+     "EOF in multi-line statement"),
+    (["--config", "tiny", "--config.train.clip_norm=-1"],
+     "clip_norm=-1.0 must be a number from 0 up"),
+    (["--config", "tiny", "--config.train.weight_decay=nan"],
+     "weight_decay=nan must be a number from 0 up"),
+    (["--config", "tiny", "--config.train.b1=1.5"], "b1=1.5 must lie in [0, 1"),
+    (["--config", "tiny", "--config.train.b2=1"], "b2=1.0 must lie in [0, 1)"),
+    (["--config", "tiny", "--config.train.eps=-1"], "must be a number above 0"),
+    (["--config", "tiny", "--config.train.final_ratio=-3"],
+     "final_ratio=-3.0 must lie in [0, 1]"),
+    (["--config", "tiny", "--config.validation.every=0",
+      "--config.validation.patience=3"], "patience: nothing is validated"),
+    (["--config", "tiny", "--config.checkpoint.every=0",
+      "--config.watch.on_bad_step=rollback"], "nothing to roll back to"),
+    (["--config", "tiny", "--config.train.num_steps=6",
+      "--config.train.warmup_steps=6"], "would never leave its warm-up"),
 ])
 def test_wrong_use(argv, said):
   with pytest.raises(UsageError) as error:

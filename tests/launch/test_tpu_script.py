@@ -116,6 +116,13 @@ def test_arguments_arrive_untouched_on_every_worker(cloud):
     assert directory == str(home / "mlit-jax")
 
 
+def git(*arguments):
+  return subprocess.run(
+      ["git", "-C", ROOT, *arguments], capture_output=True, text=True,
+      check=True,
+  ).stdout.strip()
+
+
 def test_sync_copies_what_git_knows(cloud):
   tpu(cloud, "sync", "my-run")
   for home in workers(cloud):
@@ -124,6 +131,10 @@ def test_sync_copies_what_git_knows(cloud):
       assert (tree / name).read_bytes() == (ROOT / name).read_bytes()
     assert not (tree / ".git").exists() and not (tree / ".venv").exists()
     assert not any(tree.rglob("__pycache__"))
+    # The copy has no .git: whatever trains there still says what it is.
+    said = json.loads((tree / ".git_archival.json").read_text())
+    assert said["git"] == git("rev-parse", "HEAD")
+    assert said["git_changed"] == bool(git("status", "--porcelain"))
   assert not list(cloud.glob("*.tgz"))
 
 

@@ -197,6 +197,33 @@ def test_the_mesh_follows_from_the_memory_of_the_chip(slices):
     assert {a: n for a, n in mesh.shape.items() if n > 1} == sizes
 
 
+@pytest.mark.parametrize("kept", [("a", "b"), ("a",), ("b",)])
+def test_tiles_hide_no_argument_that_was_left_out(slices, kept):
+  """Padded to tiles, either argument weighs more than both do."""
+  mesh, _ = setup.mesh(RUN, MODEL, slices.devices())
+  whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  state = {
+      name: jax.ShapeDtypeStruct((40, 3), dtype, sharding=whole)
+      for name, dtype in (("a", jnp.float32), ("b", jnp.bfloat16))
+  }
+  wanted = 40 * 3 * 4 + 40 * 3 * 2
+  program = jax.jit(lambda s: sum(s[n].astype("float32").sum() for n in kept))
+  compiled = program.lower(state).compile()
+  assert compiled.memory_analysis().argument_size_in_bytes > wanted
+  taken = plan.argument_bytes(compiled.as_text())
+  assert taken == {"a": 480, "b": 240, "ab": 720}["".join(kept)]
+  if len(kept) == 2:
+    plan.check_arguments(taken, wanted)
+    return
+  with pytest.raises(plan.PlanError, match=f"takes {taken} bytes"):
+    plan.check_arguments(taken, wanted)
+
+
+def test_a_filled_up_batch_ends_every_epoch():
+  train = dataclasses.replace(RUN.train, epochs=3)
+  assert plan.num_steps(dataclasses.replace(RUN, train=train)) == 3 * 63
+
+
 def test_steps_of_a_study():
   assert plan.num_steps(RUN) == 63  # 1000 examples, 16 at a time
   train = dataclasses.replace(RUN.train, num_steps=7)

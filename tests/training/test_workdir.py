@@ -1,6 +1,7 @@
 """A run's directory: whose it is, and from what."""
 
 import json
+import pathlib
 import re
 
 import pytest
@@ -28,6 +29,28 @@ def test_says_what_the_run_is_and_from_what_it_comes(tmp_path):
 
   assert starts[0]["jax"] == jax.__version__
   assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", starts[0]["started"])
+
+
+def test_a_copy_without_git_says_its_commit(tmp_path, monkeypatch):
+  monkeypatch.setattr(workdir.mlit_jax, "__file__", f"{tmp_path}/m/__init__.py")
+  path, commit = tmp_path / ".git_archival.json", "0123456789" * 4
+  for text, known in (
+      (f'{{"git": "{commit}", "git_changed": true}}', True),
+      ('{"git": "$Format:%H$", "git_changed": false}', False),
+      ("[]", False), ("{", False), ('{"git": 3, "git_changed": 0}', False),
+  ):
+    path.write_text(text)
+    found = workdir.versions()
+    assert ("git" in found) == known
+    if known:
+      assert (found["git"], found["git_changed"]) == (commit, True)
+  # What git archive makes of ours.
+  root = pathlib.Path(__file__).parents[2]
+  said = (root / ".git_archival.json").read_text()
+  assert json.loads(said) == {"git": "$Format:%H$", "git_changed": False}
+  assert ".git_archival.json export-subst" in (
+      (root / ".gitattributes").read_text().splitlines()
+  )
 
 
 def test_git_state_is_the_checkouts(tmp_path, monkeypatch):
