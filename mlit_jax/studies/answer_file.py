@@ -22,6 +22,8 @@ from mlit_jax.studies.answering import Answer, Answerer, Options, Question
 
 _PART, _SUMMARY = ".part", ".summary.json"
 _PERCENTILES = 10, 50, 90
+# What a summary asks of a response.
+_NEEDED = {"id", "lang", "response", "finish_reason", "num_tokens"}
 
 
 def read_prompts(
@@ -88,11 +90,12 @@ def run(
   part = output.with_name(output.name + _PART)
   output.parent.mkdir(parents=True, exist_ok=True)
   with _locked(part) as file:
-    done = _read_part(part, identity)
-    if not done:
+    summary = _finished(output, identity)
+    done = _read_part(part, identity, len(questions))
+    if summary is not None or not done:
       file.truncate(0)
-      if (summary := _finished(output, identity)) is not None:
-        return summary | {"new": False}
+    if summary is not None:
+      return summary | {"new": False}
     given = {
         i: {"response": q.to_row()}
         for i, q in enumerate(questions)
@@ -164,6 +167,7 @@ def _finished(output: pathlib.Path, identity) -> dict[str, Any] | None:
   try:
     summary = json.loads(path.read_text(encoding="utf-8"))
     run = dict(summary["run"])
+    dict(summary["failures"], answers=summary["answers"] + summary["failed"])
   except (OSError, ValueError, KeyError, TypeError):
     raise UsageError(
         f"{output}: is there already, without a summary of mlit decode; remove"
@@ -186,22 +190,29 @@ def _changed(before: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
   )
 
 
-def _read_part(part: pathlib.Path, identity) -> dict[int, dict]:
+def _read_part(
+    part: pathlib.Path, identity, number: int
+) -> dict[int, dict]:
   """What an earlier run answered; a line that was cut off is dropped."""
   data = part.read_bytes()
   whole = data.rfind(b"\n") + 1
   if whole < len(data):
     os.truncate(part, whole)
   rows: list[dict] = []
-  for number, line in enumerate(data[:whole].splitlines(), 1):
+  for place, line in enumerate(data[:whole].splitlines(), 1):
     try:
       rows.append(dict(json.loads(line)))
-      dict(rows[-1]["response" if number > 1 else "run"])
-    except (ValueError, TypeError, KeyError):
+      is_whole = isinstance(rows[0]["run"], dict) if place == 1 else (
+          rows[-1]["row"] in range(number)
+          and rows[-1]["response"].keys() >= _NEEDED
+      )
+    except (ValueError, TypeError, KeyError, AttributeError):
+      is_whole = False
+    if not is_whole:
       raise UsageError(
-          f"{part}:{number}: damaged; remove the file to begin anew, or write"
+          f"{part}:{place}: damaged; remove the file to begin anew, or write"
           " to another --output"
-      ) from None
+      )
   if len(rows) < 2:  # nothing was answered
     return {}
   if changed := _changed(rows[0]["run"], identity):

@@ -1,11 +1,12 @@
 """What a prompt's row may say of how it is answered."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlit_jax.studies.answering import Options
+
+_LEAST, _MOST = 1e-30, 1e30
 
 
 def _is_whole(value) -> bool:
@@ -13,9 +14,9 @@ def _is_whole(value) -> bool:
 
 
 def _is_number(value) -> bool:
-  return _is_whole(value) or (
-      isinstance(value, float) and math.isfinite(value)
-  )
+  """One that a float32 can hold."""
+  is_number = _is_whole(value) or isinstance(value, float)
+  return is_number and (value == 0 or _LEAST <= abs(value) <= _MOST)
 
 
 def _are_stops(value) -> bool:
@@ -31,7 +32,9 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: _is_whole(v) and v >= 1, "a whole number from 1 up"
     ),
     "temperature": (lambda v: _is_number(v) and v >= 0, "a number from 0 up"),
-    "top_k": (lambda v: _is_whole(v) and v >= 0, "a whole number from 0 up"),
+    "top_k": (
+        lambda v: _is_whole(v) and 0 <= v < 1 << 31, "a whole number from 0 up"
+    ),
     "top_p": (
         lambda v: _is_number(v) and 0 < v <= 1, "above 0 and at most 1"
     ),

@@ -83,6 +83,9 @@ def test_what_is_done_is_not_done_again_nor_written_over(
   }
   assert sorted(files) == ["in.jsonl", "out.jsonl", "out.jsonl.summary.json"]
 
+  run = json.loads(files["out.jsonl.summary.json"])["run"]
+  part = tmp_path / "out.jsonl.part"
+
   def never(*args, **kwargs):
     raise AssertionError("decoded again")
 
@@ -105,8 +108,16 @@ def test_what_is_done_is_not_done_again_nor_written_over(
     assert "with other input;" in capsys.readouterr().err
     (tmp_path / "in.jsonl").write_bytes(files["in.jsonl"])
     (tmp_path / "out.jsonl.summary.json").unlink()
-    assert decode(model, prompts, out) == 2
-    assert "is there already, without a summary" in capsys.readouterr().err
+    for left in ("", '{"run":{}}\n{"row":0,"response":{}}\n'):
+      part.write_text(left)
+      assert decode(model, prompts, out) == 2
+      assert "is there already, without a summary" in capsys.readouterr().err
+    part.unlink()
+    for text in ("[]", '{"run": {}}', json.dumps({"run": run})):
+      (tmp_path / "out.jsonl.summary.json").write_text(text)
+      assert decode(model, prompts, out) == 2
+      assert "is there already, without a summary" in capsys.readouterr().err
+    (tmp_path / "out.jsonl.summary.json").unlink()
   assert {
       p.name: p.read_bytes() for p in tmp_path.iterdir()
   } == {k: v for k, v in files.items() if not k.endswith("summary.json")}
@@ -157,12 +168,22 @@ def test_two_processes_do_not_write_one_output(
     [
         (["5"], 1), (['{"run": 3}'], 1), (["{}"], 1),
         (['{"run": {}}', '{"row": 0, "resp'], 2), (['{"run": {}}', "{}"], 2),
+        (['{"run": {}}', '{"row": [], "response": {}}'], 2),
+        (['{"run": {}}', '{"row": 0, "response": {"id": "0"}}'], 2),
+        (['{"run": {}}', '{"row": 4, "response": WHOLE}'], 2),
+        (['{"run": {}}', '{"row": "0", "response": WHOLE}'], 2),
+        (['{"run": {}}', '{"response": WHOLE}'], 2),
     ],
 )
 def test_a_damaged_part_is_told(
     model, prompts, tmp_path, capsys, lines, number
 ):
   part = tmp_path / "out.jsonl.part"
+  whole = {
+      "id": "0", "lang": "en", "model": "tiny", "response": "a",
+      "finish_reason": "stop", "num_tokens": 1,
+  }
+  lines = [line.replace("WHOLE", json.dumps(whole)) for line in lines]
   part.write_text("".join(line + "\n" for line in lines))
   assert decode(model, prompts, tmp_path / "out.jsonl") == 2
   assert f"{part}:{number}: damaged; remove the file" in capsys.readouterr().err
@@ -207,6 +228,10 @@ def test_rows_say_how_they_are_answered(model, tmp_path):
         ({"max_new_tokens": 0}, 1, "must be a whole number from 1 up, not 0"),
         ({"max_new_tokens": True}, 1, "a whole number from 1 up, not True"),
         ({"top_p": 0}, 1, "top_p must be above 0 and at most 1, not 0"),
+        ({"temperature": 10**400}, 1, "temperature must be a number from 0 up"),
+        ({"temperature": 1e-300}, 1, "temperature must be a number from 0 up"),
+        ({"top_k": 2**40}, 1, "top_k must be a whole number from 0 up"),
+        ({"repetition_penalty": 1e39}, 1, "repetition_penalty must be a num"),
         ({"seed": 1.5}, 1, "seed must be a whole number, not 1.5"),
         ({"stop": [""]}, 1, "stop must be text, or a list of texts, none of"),
         ({"temperature": 1}, 2, "temperature: --beams knows no such thing"),
