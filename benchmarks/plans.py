@@ -1,6 +1,7 @@
 """Makes docs/plan.md: every paper model on slices of v4, v5e, v5p and v6e.
 
-    python benchmarks/plans.py [--only TEXT] [--minutes N] [--jobs N] [--write]
+    python benchmarks/plans.py [--only TEXT] [--minutes N] [--jobs N]
+    python benchmarks/plans.py --figures | --write
 
 Each plan is one `mlit plan --no_search --json`, half a minute to some minutes
 of compiling; its result is kept in benchmarks/plans/, so that a run that was
@@ -8,7 +9,9 @@ stopped goes on where it was. Runs of one shape (LLaMA, LLaMA 2 and OpenLLaMA
 of 7B) are compiled once. Of 24EU-7B no shape is published. A result is the
 config's, whatever the code was: it holds the day and the commit (+: with
 changes) at which it was compiled, and the page shows them; delete its file to
-compile it anew. --write only writes the page from what there is.
+compile it anew. --figures makes operations, seconds, hours and cost anew by the
+formulas of today, from the memory and the traffic that were compiled. --write
+only writes the page from what there is.
 """
 
 import argparse
@@ -92,16 +95,22 @@ def identity(line: list[str]) -> str:
 
   Fields at their defaults are left out, so that a new one changes nothing.
   """
+  run, topology = _load(line)
+  run = _said(run)
+  for name in ("name", "plan", "checkpoint", "logging", "seed"):
+    run.pop(name, None)
+  text = json.dumps([run, topology], sort_keys=True, default=str)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _load(line: list[str]):
+  """The run of a command line, and its slice."""
   from mlit_jax import main
   from mlit_jax.commands import train_config
 
   args, rest = main.parser().parse_known_args(["plan", *line])
   args.overrides = rest
-  run = _said(train_config.load(args))
-  for name in ("name", "plan", "checkpoint", "logging", "seed"):
-    run.pop(name, None)
-  text = json.dumps([run, args.topology], sort_keys=True, default=str)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
+  return train_config.load(args), args.topology
 
 
 def _said(value):
@@ -154,6 +163,51 @@ def result(line: list[str]) -> dict | None:
     return None
   found = json.loads(file.read_text(encoding="utf-8"))
   return found["plans"][0] | {"compiled": found["compiled"]}
+
+
+def refigure(line: list[str]) -> None:
+  """Makes a result's figures anew from what the compiler had said."""
+  import jax
+
+  from mlit_jax.commands import plan as command
+  from mlit_jax.models.interchange import family
+  from mlit_jax.partitioning import MESH_AXES
+  from mlit_jax.training import accelerators, flops, plan, setup
+
+  file = RESULTS / f"{identity(line)}.json"
+  if not file.exists():
+    return
+  found = json.loads(file.read_text(encoding="utf-8"))
+  (old,) = found["plans"]
+  run, _ = _load(line)
+  slices, shape = accelerators.parse(old["accelerator"]), setup.model(run)
+  config = setup.step_config(run)
+  memory = plan.Memory(**{"best": 0} | old["memory"])
+  batch = old["batch"]
+  work = tuple(
+      batch[name] for name in ("rows", "length", "loss_length", "input_length")
+  )
+  done = plan.executed(config, shape, work, slices.num_chips)
+  times, kinds = None, [old["collectives"], old.get("between_slices", {})]
+  if not old["failure"]:
+    sent = None if None in kinds else [
+        sum(kind["sent"] for kind in by_kind.values()) for by_kind in kinds
+    ]
+    weights = sum(
+        x.size for x in jax.tree.leaves(family.abstract_params(shape))
+    )
+    times = plan.bounds(
+        config, slices, dict.fromkeys(MESH_AXES, 1) | old["mesh"], weights,
+        memory, sent, done,
+    )
+  made = plan.Plan(
+      run, slices, old["mesh"], old["mesh_reason"], memory, old["failure"], [],
+      *kinds, flops.train_step(shape, *work, config.lora), done, times,
+      old["compile_seconds"],
+  )
+  said = command.describe(made) | {"versions": old["versions"]}
+  found["plans"] = [old | said]
+  records.write_json(file, found)
 
 
 def commit() -> str:
@@ -252,9 +306,16 @@ def main() -> None:
   parser.add_argument("--minutes", type=float, default=600)
   parser.add_argument("--jobs", type=int, default=1, help="compiled at once")
   parser.add_argument("--write", action="store_true", help="compile nothing")
+  parser.add_argument(
+      "--figures", action="store_true",
+      help="compile nothing; figures by today's formulas",
+  )
   args = parser.parse_args()
-  if not args.write:
-    lines = [line for line, _ in compared()] + table()
+  lines = [line for line, _ in compared()] + table()
+  if args.figures:
+    for line in lines:
+      refigure(line)
+  elif not args.write:
     until = time.monotonic() + 60 * args.minutes
     fill(lines, until, args.only, args.jobs)
   write()

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import re
 import time
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -20,6 +21,7 @@ from mlit_jax.training.accelerators import Slices
 from mlit_jax.training.config import Run
 from mlit_jax.training.precision import PRECISIONS
 from mlit_jax.training.step import Step, StepConfig
+from mlit_jax.training.token_losses import in_chunks
 
 # How often a pass over the model reads its weights, with the backward pass.
 _PASSES = {"none": 2, "dots": 2}
@@ -74,8 +76,8 @@ class Times:
 
   Attributes:
     compute: operations at the chip's peak.
-    memory: bytes to and from HBM: weights once a pass, state read and written,
-      temporaries written and read.
+    memory: bytes to and from HBM: weights once a pass; what is learnt and the
+      optimiser read and written; temporaries written and read.
     links: bytes between chips of a slice; None: the program cannot be read.
     network: bytes between slices; None: that, or the network's figure is not
       published.
@@ -216,15 +218,17 @@ def make(run: Run, slices: Slices) -> Plan:
   if text is not None:
     found = collectives.read(text, slices.num_chips, slices.per_slice)
   model_flops = flops.train_step(step.model, *work, config.lora)
-  device_flops = flops.executed(
-      step.model, *work, config.lora, config.remat, config.loss != "whole"
-  )
+  device_flops = executed(config, step.model, work, step.mesh.size)
   times = None
   if not failure:
     weights = sum(x.size for x in jax.tree.leaves(state.base or state.params))
-    # Weights cut along fsdp are put together for each pass.
-    weights /= step.mesh.shape["tensor"] * step.mesh.shape["expert"]
-    times = _times(config, slices, weights, memory, found, device_flops)
+    sent = None if found is None else [
+        sum(c.sent for c in found if c.between_slices == between)
+        for between in (False, True)
+    ]
+    times = bounds(
+        config, slices, step.mesh.shape, weights, memory, sent, device_flops
+    )
   return Plan(
       run, slices, {a: n for a, n in step.mesh.shape.items() if n > 1}, reason,
       memory, failure, partitioning.layout(state),
@@ -305,18 +309,62 @@ def _said_bytes(failure: str) -> int:
   return int(float(found[1]) * 1024 ** (1 + "KMGT".index(found[2])))
 
 
-def _times(config, slices, weights, memory, found, device_flops) -> Times:
-  """Bounds of a step; `weights` are the elements that a pass reads."""
+def executed(
+    config: StepConfig,
+    model,
+    work: tuple[int, int, int, int],
+    devices: int,
+) -> float:
+  """Operations of an update that are done, all chips together.
+
+  Args:
+    config: of the step.
+    model: its shape.
+    work: rows of the update, and lengths, as `Plan.batch` has them.
+    devices: chips that share them out.
+  """
+  rows, length, loss_length, _ = work
+  places = rows // config.accumulation * (loss_length or length)
+  return flops.executed(
+      model, *work, config.lora, config.remat,
+      in_chunks(config.loss, places, model.vocab_size, devices),
+  )
+
+
+def bounds(
+    config: StepConfig,
+    slices: Slices,
+    mesh: Mapping[str, int],
+    weights: int,
+    memory: Memory,
+    sent: Sequence[float] | None,
+    device_flops: float,
+) -> Times:
+  """Bounds of a step's seconds.
+
+  Args:
+    config: of the step.
+    slices: its chips.
+    mesh: sizes of the axes.
+    weights: elements that a pass reads, adapters left out.
+    memory: of a chip.
+    sent: bytes that a chip sends, within a slice and over the network; None:
+      the program cannot be read.
+    device_flops: of `executed`.
+  """
   chip = slices.chip
   width = np.dtype(PRECISIONS[config.precision].compute).itemsize
   passes = _PASSES.get(config.remat, 3) * config.accumulation
-  moved = passes * width * weights + 2 * memory.state + 2 * memory.temporary
+  # Weights cut along fsdp are put together for each pass.
+  read = passes * width * weights / (mesh["tensor"] * mesh["expert"])
+  # What is learnt, and the optimiser, are read and written; a base is not.
+  changed = memory.params + memory.optimizer
+  moved = read + 2 * changed + 2 * memory.temporary
   arithmetic = device_flops / (slices.num_chips * chip.flops)
   memory_time = moved / chip.memory_bandwidth
-  if found is None:
+  if sent is None:
     return Times(arithmetic, memory_time, None, None)
-  inside = sum(c.sent for c in found if not c.between_slices)
-  outside = sum(c.sent for c in found if c.between_slices)
+  inside, outside = sent
   network = 0.0
   if outside:
     speed = chip.network_bandwidth

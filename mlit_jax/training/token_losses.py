@@ -84,7 +84,9 @@ class TokenLosses:
     )
     hidden = nn.with_logical_constraint(hidden, ("batch", "length", "embed"))
     targets, weights = batch["targets"], batch["weights"]
-    if self._in_chunks(targets.size):
+    if in_chunks(
+        self._loss, targets.size, self._config.vocab_size, self._num_devices
+    ):
       kernel = self._module.apply(variables, method="head_kernel")
       return chunked_cross_entropy(
           hidden, kernel, targets, weights,
@@ -108,8 +110,16 @@ class TokenLosses:
         segments, batch.get("draws"), method="hidden", rngs=rngs,
     )
 
-  def _in_chunks(self, places: int) -> bool:
-    if self._loss != "auto":
-      return self._loss == "chunked"
-    size = 4 * places * self._config.vocab_size // self._num_devices
-    return size > _MOST_LOGITS
+
+def in_chunks(loss: str, places: int, vocab_size: int, devices: int) -> bool:
+  """Whether logits are computed chunk by chunk, and again in backward passes.
+
+  Args:
+    loss: one of LOSSES.
+    places: that are learnt, of all rows that are worked on at once.
+    vocab_size: V.
+    devices: that share them out.
+  """
+  if loss != "auto":
+    return loss == "chunked"
+  return 4 * places * vocab_size // devices > _MOST_LOGITS
