@@ -41,7 +41,7 @@ RUN = (
     " --price 20",
     "mlit decode --model DIR --input prompts.jsonl --output responses.jsonl",
     "mlit decode --model BASE --adapter he=DIR1 --adapter sw=DIR2 --input"
-    " prompts.jsonl --output responses.jsonl",
+    " prompts.jsonl --output adapted.jsonl",
     "mlit score --model DIR --input pairs.jsonl --output scores.jsonl",
     "mlit judge side_by_side --judge reference --prompts P.jsonl --a A.jsonl"
     " --b B.jsonl --output J.jsonl",
