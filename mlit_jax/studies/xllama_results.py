@@ -334,7 +334,8 @@ def _representations(place: Place, config) -> dict[str, Any]:
   for name in (BASE, *models.broad(config)):
     path = place.of(models.vectors(name)) / representing.VECTORS
     rows[name] = [
-        _layer(layer, config) for layer in _layers(representing.read(path))
+        {"layer": i, **_layer(layer, config)}
+        for i, layer in enumerate(_layers(representing.read(path)))
     ]
   return rows
 

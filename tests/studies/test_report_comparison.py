@@ -168,6 +168,34 @@ def test_without_common_questions_the_results_are_compared(pair):
   assert "exact_match.all.he" in text and "No question is in both" in text
 
 
+def test_entries_of_lists_go_by_their_names(pair):
+  """Two curves with different points must not be set against each other."""
+  for directory, percents in zip(pair, ((1, 10), (10, 50))):
+    (directory / "answers.jsonl").unlink()
+    results = json.loads((directory / "results.json").read_text())
+    results["curve"] = [
+        {"percent": p, "english": {"score": float(p), "ci": [0.0, 100.0]}}
+        for p in percents
+    ] + [{"nameless": {"score": 1.0, "ci": [0.0, 2.0]}}]
+    records.write_json(directory / "results.json", results)
+  a, b = map(comparison.read, pair)
+  found = {key: rest[:2] for key, *rest in comparison.unpaired(a, b)}
+  assert {key: x for key, x in found.items() if key.startswith("curve")} == {
+      "curve[percent 10].english": [10.0, 10.0]
+  }
+  text = comparison_page.write(*pair).read_text()
+  assert "same questions" not in text and "The questions differ" in text
+
+
+def test_other_judges_are_said(pair):
+  assert "Opponents are each" in comparison_page.write(*pair).read_text()
+  _edit(pair[1], "judgments", lambda row: row | {"judge": "other"})
+  text = re.sub(r"\s+", " ", comparison_page.write(*pair).read_text())
+  assert "Judged only in one:" in text and "Judged only in two:" in text
+  assert "judge other" in text
+  assert "Opponents are each" not in text
+
+
 def test_wrong_use(pair, tmp_path, capsys):
   with pytest.raises(UsageError, match="compared with itself"):
     comparison_page.write(pair[0], pair[0])

@@ -19,8 +19,13 @@ from mlit_jax.studies.report import judged, reading
 EXACT, LANGUAGE = "exact", "language"
 STUDY_FILE = "study.json"
 _ALL = ""
+_ALONE = 4  # parts of a question that is not put to two systems
 # Where a value begins and ends that is a share, in percent.
 _PERCENT = (0.0, 100.0)
+# What names an entry of a list in results.json; all that it has are its name.
+_NAMING = (
+    "percent", "number", "pair", "a", "b", "x", "layer", "lang", "system",
+)
 # Question -> value; a question begins with its parallel id and language.
 Values = Mapping[tuple, float]
 
@@ -66,6 +71,8 @@ class Directory:
     prompts: (id, language) -> prompt.
     values: metric -> system -> values.
     ranges: metric -> its least and greatest value.
+    contests: metrics whose values an opponent of the same directory had a part
+      in.
   """
 
   path: pathlib.Path
@@ -74,6 +81,7 @@ class Directory:
   prompts: Mapping[tuple[str, str], str]
   values: Mapping[str, Mapping[str, Values]]
   ranges: Mapping[str, tuple[float, float]]
+  contests: frozenset[str]
 
 
 def read(directory: str | os.PathLike) -> Directory:
@@ -88,7 +96,7 @@ def read(directory: str | os.PathLike) -> Directory:
       results.get("systems"), dict
   ):
     raise records.RecordError(f"{path / 'results.json'}: names no systems")
-  prompts, values, ranges = {}, _nested(), {}
+  prompts, values, ranges, contests = {}, _nested(), {}, set()
   for row in answers_lib.rows(path):
     key = row["id"], row["lang"]
     prompts[key] = row["prompt"]
@@ -99,7 +107,12 @@ def read(directory: str | os.PathLike) -> Directory:
   for metric, system, key, value, bounds in _judged(path):
     values[metric][system][key] = value
     ranges[metric] = bounds
-  return Directory(path, results, _config(path), prompts, values, ranges)
+    if len(key) > _ALONE:
+      contests.add(metric)
+  return Directory(
+      path, results, _config(path), prompts, values, ranges,
+      frozenset(contests),
+  )
 
 
 def differences(a: Directory, b: Directory) -> Iterator[Difference]:
@@ -146,8 +159,10 @@ def unpaired(a: Directory, b: Directory) -> Iterator[tuple]:
 def _estimates(value: Any, path: str = "") -> Iterator[tuple[str, tuple]]:
   """(path, (value, interval)) of every estimate in results.json."""
   if isinstance(value, list):
-    for i, entry in enumerate(value):
-      yield from _estimates(entry, f"{path}[{i}]")
+    for entry in value:
+      # By its place it would be set against another one of the same place.
+      if name := _named(entry):
+        yield from _estimates(entry, f"{path}[{name}]")
   if not isinstance(value, dict):
     return
   number = value.get("score", value.get("value"))
@@ -158,6 +173,19 @@ def _estimates(value: Any, path: str = "") -> Iterator[tuple[str, tuple]]:
     return
   for key, entry in value.items():
     yield from _estimates(entry, f"{path}.{key}" if path else key)
+
+
+def _named(entry: Any) -> str:
+  if not isinstance(entry, dict):
+    return ""
+  return ", ".join(
+      f"{key} {_text(entry[key])}" for key in _NAMING if key in entry
+  )
+
+
+def judged_alone(a: Directory, b: Directory) -> list[str]:
+  """What only the first one's answers were judged by."""
+  return [x for x in a.values if x not in b.values]
 
 
 def num_shared(a: Directory, b: Directory) -> int:

@@ -48,7 +48,7 @@ def write(
   text = rendering.render(
       "comparison.html",
       version=mlit_jax.__version__, names=names, view=view, drawn=drawn,
-      caveats=_caveats(a, b, found), **generic_page.tools(view.sections),
+      caveats=_caveats(a, b, names, found), **generic_page.tools(view.sections),
   )
   records.write_text(a.path / PAGE_NAME, [text])
   return a.path / PAGE_NAME
@@ -76,8 +76,12 @@ def _view(a: Directory, b: Directory, names, found) -> spec.View:
       paper="",
       asked=[
           f"A difference is the number of {names[0]} less that of {names[1]}:"
-          " above 0 the first is higher. Both are taken on the same questions,"
-          " so that what all models find hard drops out."
+          " above 0 the first is higher. " + (
+              "Both are taken on the same questions, so that what all models"
+              " find hard drops out."
+              if found else
+              "The questions differ, so that a difference is theirs, too."
+          )
       ],
       findings=list(_findings(a, b, names, found)),
       sections=sections,
@@ -113,7 +117,7 @@ def _findings(a, b, names, found) -> Iterator[tuple[str, str]]:
     )
 
 
-def _caveats(a, b, found) -> list[tuple[str, str]]:
+def _caveats(a, b, names, found) -> list[tuple[str, str]]:
   shared = comparison.num_shared(a, b)
   caveats = [(
       f"{shared:,} questions are in both.",
@@ -125,6 +129,21 @@ def _caveats(a, b, found) -> list[tuple[str, str]]:
         "These are different studies.",
         "A system of the same name may have been made otherwise.",
     ))
+  if any(x.metric in a.contests for x in found):
+    caveats.append((
+        "Opponents are each directory’s own.",
+        "A side-by-side score is won against a model of the same directory."
+        " Where that model was tuned otherwise, too, a difference is of both.",
+    ))
+  for name, alone in (
+      (names[0], comparison.judged_alone(a, b)),
+      (names[1], comparison.judged_alone(b, a)),
+  ):
+    if alone:
+      caveats.append((
+          f"Judged only in {name}: {'; '.join(alone)}.",
+          "Scores of another judge or protocol are not compared.",
+      ))
   if found:
     caveats.append((
         "Many intervals, some wrong by chance.",
