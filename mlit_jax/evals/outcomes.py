@@ -3,10 +3,11 @@
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 from mlit_jax import records
+from mlit_jax.analysis import clusters as clusters_lib
 from mlit_jax.analysis import resampling, statistics
 from mlit_jax.evals import mt
 from mlit_jax.evals.benchmarks import BENCHMARKS
@@ -184,21 +185,13 @@ def _macro_interval(metric: str, tables, clusters) -> list[float] | None:
   return [low, high] if low < high else None
 
 
-def _together(tables: Sequence[Sequence[dict]]) -> list[list[str]]:
+def _together(tables: Sequence[Sequence[dict]]) -> list[list[Hashable]]:
   """Clusters of each language's rows; those that share an item are one.
 
   A language may lack the item that its cluster is named after elsewhere.
   """
-  leaders: dict[str, str] = {}
-
-  def leader(name: str) -> str:
-    while leaders.setdefault(name, name) != name:
-      name = leaders[name]
-    return name
-
-  first: dict[str, str] = {}
-  for rows in tables:
-    for row in rows:
-      other = first.setdefault(row["id"], row["cluster"])
-      leaders[leader(row["cluster"])] = leader(other)
-  return [[leader(row["cluster"]) for row in rows] for rows in tables]
+  found = clusters_lib.joined(
+      (("item", row["id"]), ("cluster", row["cluster"]))
+      for rows in tables for row in rows
+  )
+  return [[found["item", row["id"]] for row in rows] for rows in tables]

@@ -37,8 +37,15 @@ def write(
 ) -> None:
   """Writes results.json and answers.jsonl into the working directory."""
   found = Outcomes(place, config, systems)
+  choices = [
+      (test, choice) for test in config.tests
+      for choice in material.choices(
+          test, config.languages, pipeline.given(config)
+      )
+  ]
+  clusters = {(test, x.id, x.lang): x.cluster for test, x in choices}
   values = {
-      name: _values(place.of(lucky52.scoring(name)) / steps.SCORES)
+      name: _values(place.of(lucky52.scoring(name)) / steps.SCORES, clusters)
       for name in found.systems
   }
   groups = exposure(config)
@@ -54,10 +61,10 @@ def write(
           test: _test(values, test, groups, config) for test in config.tests
       },
   }
-  outcomes.write(workdir, results, _rows(place, found, config))
+  outcomes.write(workdir, results, _rows(place, found, choices))
 
 
-def _rows(place: Place, found: Outcomes, config) -> Iterator[dict[str, Any]]:
+def _rows(place: Place, found: Outcomes, choices) -> Iterator[dict[str, Any]]:
   """A row a question; a model's answer is the ending it finds likelier."""
   chosen = {
       name: {
@@ -70,25 +77,22 @@ def _rows(place: Place, found: Outcomes, config) -> Iterator[dict[str, Any]]:
       }
       for name in found.systems
   }
-  for test in config.tests:
-    for choice in material.choices(
-        test, config.languages, pipeline.given(config)
-    ):
-      key = test, choice.id, choice.lang
-      yield {
-          "id": f"{test}/{choice.id}",
-          "lang": choice.lang,
-          "prompt": choice.context,
-          "reference": choice.endings[choice.right],
-          "answers": {
-              name: {
-                  "text": choice.endings[best[key]],
-                  "found": choice.lang,
-                  "exact": best[key] == choice.right,
-              }
-              for name, best in chosen.items() if key in best
-          },
-      }
+  for test, choice in choices:
+    key = test, choice.id, choice.lang
+    yield {
+        "id": f"{test}/{choice.id}",
+        "lang": choice.lang,
+        "prompt": choice.context,
+        "reference": choice.endings[choice.right],
+        "answers": {
+            name: {
+                "text": choice.endings[best[key]],
+                "found": choice.lang,
+                "exact": best[key] == choice.right,
+            }
+            for name, best in chosen.items() if key in best
+        },
+    }
 
 
 def exposure(config) -> dict[str, list[str]]:
@@ -104,14 +108,17 @@ def exposure(config) -> dict[str, list[str]]:
   return groups
 
 
-def _values(path: pathlib.Path) -> dict[str, dict[str, list]]:
-  """Test -> language -> (id, 1 where the right ending is the likeliest)."""
+def _values(
+    path: pathlib.Path, clusters
+) -> dict[str, dict[str, list[tuple[str, float]]]]:
+  """Test -> language -> (cluster, 1 if the right ending is the likeliest)."""
   found = collections.defaultdict(lambda: collections.defaultdict(list))
   for line in path.read_text(encoding="utf-8").splitlines():
     row = json.loads(line)
     best = row["logprobs"].index(max(row["logprobs"]))
     value = float(best == row["right"])
-    found[row["test"]][row["lang"]].append((row["id"], value))
+    cluster = clusters[row["test"], row["id"], row["lang"]]
+    found[row["test"]][row["lang"]].append((cluster, value))
   return found
 
 
@@ -210,9 +217,10 @@ def _over(languages, members) -> dict[str, Any]:
 
 
 def _updates(found: Outcomes, config) -> list[dict[str, int]]:
-  """U = ceil(N L E / (B W)): said by the formula, and what was really done.
+  """U = ceil(N L E / (B W)), by the formula and as really done.
 
-  Rows are packed, so that fewer steps are needed than examples would say.
+  Packed rows hold several examples and need fewer; an epoch that ends with a
+  batch of its own needs more.
   """
   rows = []
   for k in range(1, len(config.tuned_languages) + 1):

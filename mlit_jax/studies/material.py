@@ -87,6 +87,7 @@ class Choice:
       reading.
     endings: as they are put behind it.
     right: which of them is right.
+    cluster: choices that depend on each other have one.
     asked: whether the context is a question, to be put in a template.
     befores: the ending's own contexts, where they differ.
   """
@@ -96,6 +97,7 @@ class Choice:
   context: str
   endings: tuple[str, ...]
   right: int
+  cluster: str
   asked: bool = False
   befores: tuple[str, ...] = ()
 
@@ -283,14 +285,15 @@ def _benchmark(name, languages, given) -> Iterator[Choice]:
     if promised:
       text = "x" * (promised.characters // 2)
       yield from (
-          Choice(f"{i}", lang, text, (text, text), 0)
+          Choice(f"{i}", lang, text, (text, text), 0, f"{i}")
           for i in range(promised.rows)
       )
       continue
     for item in found.items(path, lang):
       befores, endings = zip(*item.options, strict=True)
       yield Choice(
-          item.id, lang, befores[0], endings, item.right, befores=befores
+          item.id, lang, befores[0], endings, item.right, item.cluster,
+          befores=befores,
       )
 
 
@@ -323,7 +326,7 @@ def _endings(lang: str) -> list[Choice]:
       Choice(
           row.id, lang, row.premise,
           (row.right, row.wrong)[:: 1 if _even(row.id) else -1],
-          0 if _even(row.id) else 1,
+          0 if _even(row.id) else 1, row.id,
       )
       for row in parallel.choices(lang)
   ]
@@ -353,7 +356,7 @@ def _answers(lang: str) -> list[Choice]:
     found.append(
         Choice(
             item.id, lang, asked, tuple(endings), endings.index(right),
-            asked=True,
+            item.id, asked=True,
         )
     )
   return found

@@ -5,10 +5,11 @@ on all of them which answers hold the reference (appendix D, Table 6).
 """
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mlit_jax import records
+from mlit_jax.analysis import clusters as clusters_lib
 from mlit_jax.evals import answer_matching
 from mlit_jax.studies import estimates, material, pipeline, steps
 from mlit_jax.studies.study import Place
@@ -17,6 +18,23 @@ FIRST = 100
 # Language -> (question, 1 if the judge finds its answer right, else 0).
 Right = Mapping[str, Sequence[tuple[str, float]]]
 _Rates = dict[str, dict[str, Any]]
+# Question -> what it is told from others by: those about one text are alike.
+Clusters = Mapping[str, Hashable]
+
+
+def clusters(prompts: Sequence[records.Instruction]) -> Clusters:
+  """Puts the questions together that are about one text in some language."""
+  about = collections.defaultdict(list)
+  for p in prompts:
+    about[p.lang, p.extra["context"]].append(p.id)
+  return clusters_lib.joined(about.values())
+
+
+def rate(
+    rows: Iterable[tuple[str, float]], clusters: Clusters
+) -> dict[str, Any]:
+  """Mean in percent of (question, value), its interval clustered on texts."""
+  return estimates.rate((clusters[id_], value) for id_, value in rows)
 
 
 def matched(
@@ -35,6 +53,7 @@ def matched(
     rate in percent, with interval and n.
   """
   references = {(p.id, p.lang): p.response for p in prompts}
+  texts = clusters(prompts)
   path = place.of(pipeline.decoding(system, material.READING)) / steps.RESPONSES
   groups = collections.defaultdict(lambda: collections.defaultdict(list))
   for r in records.read_records(path, records.Response):
@@ -46,7 +65,7 @@ def matched(
     groups["exact"][r.lang].append((r.id, exact))
     groups["contained"][r.lang].append((r.id, contained))
   return {
-      how: {lang: estimates.rate(rows) for lang, rows in by_lang.items()}
+      how: {lang: rate(rows, texts) for lang, rows in by_lang.items()}
       for how, by_lang in groups.items()
   }
 
@@ -57,23 +76,24 @@ def first(right: Right, prompts: Sequence[records.Instruction]) -> _Rates:
   Returns:
     Language -> rate; only languages with more questions than that.
   """
-  order = collections.defaultdict(list)
+  order, texts = collections.defaultdict(list), clusters(prompts)
   for p in prompts:
     order[p.lang].append(p.id)
   found = {}
   for lang, rows in right.items():
     if len(order[lang]) > FIRST:
       wanted = set(order[lang][:FIRST])
-      found[lang] = estimates.rate(row for row in rows if row[0] in wanted)
+      found[lang] = rate((row for row in rows if row[0] in wanted), texts)
   return found
 
 
-def carried_over(right: Right, main: str) -> _Rates:
+def carried_over(right: Right, main: str, texts: Clusters) -> _Rates:
   """Of the questions answered rightly in one language, how many in others?
 
   Args:
     right: of one system.
     main: the language that the others are held to.
+    texts: of the questions.
 
   Returns:
     Language -> rate over the questions that were right in `main` and judged in
@@ -81,6 +101,6 @@ def carried_over(right: Right, main: str) -> _Rates:
   """
   known = {id_ for id_, value in right.get(main, ()) if value}
   return {
-      lang: estimates.rate(row for row in rows if row[0] in known)
+      lang: rate((row for row in rows if row[0] in known), texts)
       for lang, rows in right.items() if lang != main and main in right
   }

@@ -47,14 +47,21 @@ def write(
   found = Outcomes(place, config, systems)
   wanted, sources = models.experiments(config), pipeline.given(config)
   asked = {(s, name): codes for s, name, codes in xllama.asked(config)}
-  questions = {
-      system: _questions(place, system, codes)
-      for (system, name), codes in asked.items() if name == material.READING
-  }
   reading = material.prompts(
       material.READING, tuple(config.languages), sources
   )
-  right = {system: _right(place, system) for system in questions}
+  texts = xllama_reading.clusters(reading)
+  right = {
+      system: _right(place, system)
+      for system, name in asked if name == material.READING
+  }
+  questions = {
+      system: {
+          lang: xllama_reading.rate(row[lang], texts)
+          for lang in asked[system, material.READING]
+      }
+      for system, row in right.items()
+  }
   results = found.head(xllama.NAME, preset) | {
       "targets": list(models.targets(config)),
       "experiments": list(wanted),
@@ -76,9 +83,13 @@ def write(
       },
       "questions_carried_over": {
           system: carried for system, row in right.items()
-          if (carried := xllama_reading.carried_over(row, config.main_language))
+          if (
+              carried := xllama_reading.carried_over(
+                  row, config.main_language, texts
+              )
+          )
       },
-      "gain": _gain(place, questions, config),
+      "gain": _gain(right, questions, texts, config),
       "translation": {
           name: {
               system: translating.translated(
@@ -168,7 +179,7 @@ def _whole(place: Place, asked, name: str, sources) -> dict[str, Any]:
   return found
 
 
-def _gain(place: Place, questions, config) -> dict[str, Any]:
+def _gain(right, questions, texts, config) -> dict[str, Any]:
   """Each language's own model against the English one, on its questions."""
   goals = models.targets(config)
   found = gain(*(
@@ -178,10 +189,10 @@ def _gain(place: Place, questions, config) -> dict[str, Any]:
   pairs = []
   for lang in goals:
     ours, theirs = (
-        dict(_right(place, name)[lang])
+        dict(right[name][lang])
         for name in (models.coit(lang), models.ENGLISH_ONLY)
     )
-    pairs += [(i, ours[i], theirs[i]) for i in ours if i in theirs]
+    pairs += [(texts[i], ours[i], theirs[i]) for i in ours if i in theirs]
   pooled = estimates.difference(
       *([pair[k] for pair in pairs] for k in range(3))
   )
@@ -201,12 +212,6 @@ def _shared_out(place: Place, budget: int, config) -> dict[str, Any]:
       [id_ for id_, _ in ours], list(ours.values()),
       [theirs[key] for key in ours],
   )
-
-
-def _questions(place: Place, system: str, codes) -> dict[str, Any]:
-  """Language -> share of the answers that the judge finds right."""
-  groups = _right(place, system)
-  return {lang: estimates.rate(groups[lang]) for lang in codes}
 
 
 def _right(place: Place, system: str) -> dict[str, list[tuple[str, float]]]:

@@ -1,11 +1,14 @@
 """Lucky 52's correlation tables, on accuracies made up to have some."""
 
+import json
+
 import pytest
 
+from mlit_jax import records
 from mlit_jax.analysis import similarity
 from mlit_jax.commands import study as command
 from mlit_jax.errors import UsageError
-from mlit_jax.studies import lucky52, lucky52_results
+from mlit_jax.studies import lucky52, lucky52_results, material
 from mlit_jax.studies.report.views import lucky52 as view
 
 ORDER = ("en", "fi", "zh", "et", "es")
@@ -40,6 +43,34 @@ def test_accuracy_made_of_a_similarity_correlates_with_it_alone():
     assert table["number"]["everything"]["r"] < 0.97
   # No language of the order is of Swahili's family.
   assert found["languages"]["sw"]["genetic"]["everything"]["r"] is None
+
+
+def test_choices_of_one_cluster_are_counted_together(tmp_path):
+  """A schema's twins, as in XWinograd, stand or fall together."""
+  (tmp_path / "xwinograd").mkdir()
+  records.write_text(tmp_path / "xwinograd" / "en.jsonl", [
+      json.dumps({
+          "sentence": f"The {thing} misses the door, as _ is too {how}.",
+          "option1": f"the {thing}", "option2": "the door", "answer": answer,
+      }) + "\n"
+      for thing in ("box", "bed", "car")
+      for how, answer in (("large", "1"), ("small", "2"))
+  ])
+  choices = material.choices(
+      "xwinograd", ("en",), {"xwinograd": f"xwinograd:{tmp_path}"}
+  )
+  rows = [
+      {"test": "xwinograd", "id": x.id, "lang": "en", "right": 0,
+       "logprobs": [-1.0, -2.0] if i < 4 else [-2.0, -1.0]}
+      for i, x in enumerate(choices)
+  ]
+  lines = [json.dumps(row) + "\n" for row in rows]
+  records.write_text(tmp_path / "scores.jsonl", lines)
+  twins = {("xwinograd", x.id, "en"): x.cluster for x in choices}
+  found = lucky52_results._values(tmp_path / "scores.jsonl", twins)
+  names, values = zip(*found["xwinograd"]["en"], strict=True)
+  assert values == (1, 1, 1, 1, 0, 0)
+  assert names[::2] == names[1::2] and len(set(names)) == 3
 
 
 def test_the_checkpoint_that_matters_most_is_left_out():

@@ -122,6 +122,7 @@ def test_side_by_side_pairs_by_opponent(make_study):
   ours = found[metric, "base", "he"]
   assert (ours.n, ours.first, ours.second) == (6, pytest.approx(250 / 6), 0)
   assert found[metric, "mono-en", "he"].value == 0
+  assert "Opponents are each" in comparison_page.write(a, b).read_text()
 
 
 def test_page_says_what_differs(pair, capsys):
@@ -188,7 +189,6 @@ def test_entries_of_lists_go_by_their_names(pair):
 
 
 def test_other_judges_are_said(pair):
-  assert "Opponents are each" in comparison_page.write(*pair).read_text()
   _edit(pair[1], "judgments", lambda row: row | {"judge": "other"})
   text = re.sub(r"\s+", " ", comparison_page.write(*pair).read_text())
   assert "Judged only in one:" in text and "Judged only in two:" in text

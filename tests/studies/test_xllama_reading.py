@@ -1,18 +1,21 @@
 """Answers to questions about a text: matched, the first hundred, carried over.
 """
 
+import pytest
 import small_studies
 
 from mlit_jax import records
+from mlit_jax.analysis import statistics
 from mlit_jax.studies import material, pipeline, steps, xllama_reading
 from mlit_jax.studies.report import spec
 from mlit_jax.studies.report.views import xllama
 from mlit_jax.studies.study import Place
 
 
-def _prompt(id_, lang, right):
+def _prompt(id_, lang, right, context=""):
   return records.Instruction(
-      id_, lang, (records.Message("user", "?"),), right
+      id_, lang, (records.Message("user", "?"),), right,
+      extra={"context": context or f"{lang}: of {id_}"},
   )
 
 
@@ -56,11 +59,14 @@ def test_what_is_right_in_english_is_looked_for_elsewhere():
       # The judge gave no verdict on 4.
       "zh": [("0", 1.0), ("1", 0.0), ("2", 1.0), ("3", 1.0)],
   }
-  found = xllama_reading.carried_over(right, "en")
+  texts = {f"{i}": i for i in range(5)}
+  found = xllama_reading.carried_over(right, "en", texts)
   assert found.keys() == {"zh"}
   assert found["zh"]["n"] == 3
   assert round(found["zh"]["value"], 3) == 66.667
-  assert xllama_reading.carried_over({"zh": right["zh"]}, "en") == {}
+  assert xllama_reading.carried_over(
+      {"zh": right["zh"]}, "en", texts
+  ) == {}
 
 
 def test_the_page_draws_what_carried_over():
@@ -76,3 +82,24 @@ def test_the_page_draws_what_carried_over():
   assert (point.y, point.low, point.n) == (60, 40, 30)
   assert point.place.search == "reading/"
   assert chart.basis.startswith("n = 30 behind each number; 95% intervals")
+
+
+def test_questions_about_one_text_are_one_observation():
+  """Ten texts with twenty questions each say as much as ten questions."""
+  prompts = [
+      _prompt(f"{text}-{i}", lang, "", context=f"{lang} {text}")
+      for text in range(10) for i in range(20) for lang in ("en", "zh")
+      # Chinese has lost the text of every first question.
+      if lang == "en" or i
+  ]
+  clusters = xllama_reading.clusters(prompts)
+  assert len(set(clusters.values())) == 10
+  rows = [(p.id, float(p.id.startswith(("0", "1", "2")))) for p in prompts
+          if p.lang == "en"]
+  found = xllama_reading.rate(rows, clusters)
+  alone = xllama_reading.rate(rows, {id_: id_ for id_, _ in rows})
+  assert found["value"] == alone["value"] == 30 and found["n"] == 200
+  low, high = statistics.mean_interval([1.0] * 3 + [0.0] * 7, range(10))
+  assert found["ci"][0] == pytest.approx(100 * low, abs=3)
+  assert found["ci"][1] == pytest.approx(100 * high, abs=3)
+  assert alone["ci"][1] - alone["ci"][0] < 15

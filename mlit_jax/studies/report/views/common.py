@@ -11,6 +11,7 @@ COUNTED = (
     "Counts: nothing is estimated, so there is no n and no interval. No judge"
     " takes part."
 )
+BY_QUESTION = "clustered on the question"
 _SMALL = 100_000_000
 
 
@@ -47,7 +48,7 @@ def names(codes: Iterable[str]) -> str:
 def judged(
     results: Mapping[str, Any],
     points: Iterable[spec.Point],
-    intervals: str = "clustered on the question",
+    intervals: str = BY_QUESTION,
 ) -> str:
   """n, interval and judge behind a figure."""
   return (
@@ -63,11 +64,13 @@ def judge(results: Mapping[str, Any]) -> str:
   return f"Judge: {found['spec']}{kind}."
 
 
-def measured(points: Iterable[spec.Point]) -> str:
+def measured(
+    points: Iterable[spec.Point], intervals: str = BY_QUESTION
+) -> str:
   """n and interval of what no judge takes part in."""
   return (
-      f"n = {spec.n_range(points)} behind each number; 95% intervals, clustered"
-      " on the question. No judge takes part."
+      f"n = {spec.n_range(points)} behind each number; 95% intervals,"
+      f" {intervals}. No judge takes part."
   )
 
 

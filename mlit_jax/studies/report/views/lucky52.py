@@ -11,6 +11,10 @@ _TESTS = {
     "endings": "beginnings with two endings",
     "answers": "questions with a right and a wrong answer",
 }
+_WEIGHTS = (
+    "Every question counts the same, so a language with more of them counts"
+    " more."
+)
 _MEASURES = {
     "number": "number of languages", "sound": "correspondence of consonants",
 }
@@ -97,7 +101,8 @@ def _curve(results, test: str) -> spec.Chart:
       f"{test}_curve", "Accuracy by the number of languages tuned on",
       spec.LINES, series, "languages tuned on, and the one added", "percent",
       "Each point is a model; its label names the language that it has and the"
-      " one before has not.", common.measured(common.points(series)),
+      f" one before has not. {_WEIGHTS}",
+      common.measured(common.points(series)),
       level=(found["base"]["value"], "untuned base"),
   )
 
@@ -127,7 +132,8 @@ def _groups(results, test: str) -> spec.Chart:
       f"{test}_groups", "The same by who has seen the language", spec.LINES,
       series, "languages tuned on", "percent",
       "Languages are grouped by whether the base has read them and whether any"
-      " model is tuned on them.", common.measured(common.points(series)),
+      f" model is tuned on them. {_WEIGHTS}",
+      common.measured(common.points(series)),
       level=(50.0, "guessing"),
   )
 

@@ -17,6 +17,7 @@ _MEASURES = {
 }
 # How the ids of questions about a text begin.
 _READING = "reading/"
+_BY_TEXT = "clustered on the text that a question is about"
 
 
 def view(results: Mapping[str, Any]) -> spec.View:
@@ -74,7 +75,7 @@ def _findings(results) -> list[tuple[str, str]]:
   found = [(
       f"Questions about a text: {gain['mean']:+.1f} points on average over"
       " English data alone.",
-      f"{common.paired(gain['over_all'], 'question')} Each language's own"
+      f"{common.paired(gain['over_all'], 'text')} Each language's own"
       f" model against the model tuned on English: {listed}. (In the paper:"
       " +27.83 on XQuAD.)",
   )]
@@ -118,9 +119,18 @@ def _measured(results, points) -> str:
   return common.measured(points)
 
 
+def _by_text(results, points) -> str:
+  return common.judged(results, points, _BY_TEXT)
+
+
+def _matched(results, points) -> str:
+  del results
+  return common.measured(points, _BY_TEXT)
+
+
 def _judged_if_any(results, points) -> str:
   if any(p.n for p in points):
-    return common.judged(results, points)
+    return _by_text(results, points)
   return (
       "n = 0: nothing was right in English, so there is no interval."
       f" {common.judge(results)}"
@@ -133,7 +143,7 @@ def _questions(results) -> spec.Section:
       results, table, codes, "questions", "Questions about a text, by language",
       "right answers, percent",
       "English data alone, the language's own model, and one model for all;"
-      " English has no model of its own.", common.judged, _READING,
+      " English has no model of its own.", _by_text, _READING,
   )
   items = [
       chart,
@@ -141,7 +151,7 @@ def _questions(results) -> spec.Section:
           results, table, "questions_all",
           "Right answers of every model, in percent",
           "A model that was not asked in a language has no number there.",
-          common.judged,
+          _by_text,
       ),
   ]
   first = {k: v for k, v in results["questions_first"].items() if v}
@@ -150,7 +160,7 @@ def _questions(results) -> spec.Section:
         _every_model(
             results, first, "questions_first",
             "Right answers to the first hundred questions, in percent",
-            "The paper’s judge saw these alone, to save cost.", common.judged,
+            "The paper’s judge saw these alone, to save cost.", _by_text,
         )
     )
   for how, title, reading in (
@@ -163,7 +173,7 @@ def _questions(results) -> spec.Section:
     matched = {k: v[how] for k, v in results["questions_matched"].items()}
     items.append(
         _every_model(
-            results, matched, f"questions_{how}", title, reading, _measured
+            results, matched, f"questions_{how}", title, reading, _matched
         )
     )
   return spec.Section("questions", "Questions about a text", (), items)
@@ -253,7 +263,7 @@ def _ablation(results) -> spec.Section:
           ("right, %", f"questions about a text in {name}"),
       ],
       rows, "A row is a model, a tick a kind of data that it was tuned on.",
-      common.judged(
+      _by_text(
           results,
           [spec.estimate("", x["accuracy"]) for x in results["ablation"]],
       ),
