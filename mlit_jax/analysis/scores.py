@@ -94,7 +94,8 @@ def language_cost(
     level: the confidence level of `ci`.
 
   Returns:
-    value: the points lost, on average a language.
+    value: the points lost, on average a language; answers whose judgment
+      failed are taken to lose as much as the others.
     ci: of that, from what each answer loses, clustered on the parallel id.
     n: number of ratings.
 
@@ -110,9 +111,9 @@ def language_cost(
   lost = [j.score - gated(j) for j in judged]
   languages = len({j.lang for j in judgments})
   ends = _interval(judged, lost, *bounds("rating"), level)
-  scale = len(lost) / languages
+  scale = len(judgments) / languages
   return {
-      "value": round(sum(lost) / languages, _DECIMALS),
+      "value": round(scale * sum(lost) / len(lost), _DECIMALS),
       "ci": [round(scale * end, _DECIMALS) for end in ends],
       "n": len(lost),
   }

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlit_jax.analysis import scores
-from mlit_jax.studies import alpaca, outcomes
+from mlit_jax.studies import alpaca, estimates, outcomes
 from mlit_jax.studies.outcomes import ANSWERS, JUDGMENTS, RESULTS, Outcomes
 from mlit_jax.studies.study import Place
 from mlit_jax.studies.systems import System
@@ -59,7 +59,11 @@ def write(
 
 
 def _ratings(found: Outcomes, name: str, languages) -> dict[str, Any]:
-  """Language -> score, sum, interval and the same without the gate."""
+  """Language -> score, sum, interval and the same without the gate.
+
+  A sum is the mean times the questions: one whose judgment failed is not
+  worth 0, which would set systems back for what their judge did.
+  """
   keys = (
       "score", "ci", "sum", "n", "ungated", "language_robustness",
       "parse_failure_rate", "failed", "gate_rate",
@@ -67,8 +71,21 @@ def _ratings(found: Outcomes, name: str, languages) -> dict[str, Any]:
   rows = {}
   for lang in languages:
     summary = scores.summarise(found.judgments[name][lang])[lang]
+    plain, asked = summary["ungated"], summary["n"] + summary["failed"]
+    for row in (summary, plain):
+      row["sum"] = _over(asked, row["sum"], summary["n"])
+    summary["language_robustness"] = _over(
+        asked, summary["language_robustness"], summary["n"]
+    )
     rows[lang] = {key: summary[key] for key in keys}
   return rows
+
+
+def _over(asked: int, total: float, number: int) -> float | None:
+  """What a sum over some of the questions would be over all."""
+  if not number:
+    return None
+  return round(total * asked / number, estimates.DECIMALS)
 
 
 def _budgets(found: Outcomes, ratings, config) -> dict[str, Any]:
@@ -143,4 +160,4 @@ def _change(found: Outcomes, budgets, config) -> dict[str, Any]:
 
 
 def _short(row) -> dict[str, Any]:
-  return {key: row[key] for key in ("sum", "score", "ci", "n")}
+  return {key: row[key] for key in ("sum", "score", "ci", "n", "failed")}

@@ -31,7 +31,8 @@ def view(results: Mapping[str, Any]) -> spec.View:
           " model on a sample of all languages of the size of one (C).",
           f"Each answer is rated 1 to 3, and 0 if it is not in the language of"
           f" the question; a score is the sum over {results['num_questions']}"
-          f" questions, at most {3 * results['num_questions']}. Asked in"
+          f" questions, at most {3 * results['num_questions']}; one whose"
+          " judgment failed counts as the mean of the others. Asked in"
           f" {common.names(seen)}, which models were tuned on, and in"
           f" {common.names(unseen)}, which no model was tuned on.",
       ],
@@ -51,36 +52,36 @@ def _findings(results) -> list[tuple[str, str]]:
   found = []
   for label, languages in results["budgets"].items():
     name = _name(results, label)
-    seen = results["test_languages"]["seen"]
-    sums = {
-        budget: sum(languages[lang][budget]["sum"] for lang in seen)
-        for budget in languages[seen[0]]
-    }
-    rated = [languages[lang][budget] for lang in seen for budget in sums]
-    if not all(row["n"] for row in rated):
-      continue  # a sum over nothing is no score
-    best = max(sums, key=sums.get)
-    listed = ", ".join(
-        f"{_BUDGETS.get(k, k)} {v:.0f}" for k, v in sums.items()
-    )
-    found.append((
-        f"On {name}: {_BUDGETS.get(best, best)} scores most in the seen"
-        " languages.",
-        f"Sums over {common.names(seen)}: {listed}.",
-    ))
-    if unseen := results["test_languages"]["unseen"]:
-      sums = {
-          budget: sum(languages[lang][budget]["sum"] for lang in unseen)
-          for budget in languages[unseen[0]]
-      }
+    for group, codes in results["test_languages"].items():
+      if not codes:
+        continue
+      rows = [languages[lang] for lang in codes]
+      if any(row["sum"] is None for by in rows for row in by.values()):
+        continue  # a sum over nothing is no score
       listed = ", ".join(
-          f"{_BUDGETS.get(k, k)} {v:.0f}" for k, v in sums.items()
+          f"{_BUDGETS.get(budget, budget)}"
+          f" {sum(row[budget]['sum'] for row in rows):.0f}"
+          for budget in rows[0]
       )
+      best = _ahead(results["growth"][group].get(label, {}))
       found.append((
-          f"On {name}, in the unseen languages",
-          f"the sums over {common.names(unseen)} are: {listed}.",
+          f"On {name}: {_BUDGETS.get(best, best)} scores most in the {group}"
+          " languages."
+          if best else
+          f"On {name}: nothing is clearly ahead in the {group} languages.",
+          f"Sums over {common.names(codes)}: {listed}. What is ahead has a mean"
+          " rating whose 95% interval overlaps no other’s.",
       ))
   return found
+
+
+def _ahead(means: Mapping[str, Mapping[str, Any]]) -> str:
+  """The budget whose interval is above all others'; "" without one."""
+  if len(means) < 2 or any(row["score"] is None for row in means.values()):
+    return ""
+  best = max(means, key=lambda name: means[name]["score"])
+  others = [row["ci"][1] for name, row in means.items() if name != best]
+  return best if means[best]["ci"][0] > max(others) else ""
 
 
 def _variant(results, label: str) -> tuple[str, str]:
@@ -261,13 +262,13 @@ def _asked(results) -> list[str]:
 
 
 def _point(lang: str, row) -> spec.Point:
-  """A sum with the interval of the mean, times n."""
+  """A sum with the interval of the mean, times the questions."""
   low, high = (None, None) if row["ci"][0] is None else row["ci"]
-  n = row["n"]
+  asked = row["n"] + row.get("failed", 0)
   place = spec.Place([lang], row["system"]) if "system" in row else None
   return spec.Point(
-      common.name(lang), row["sum"], low and low * n, high and high * n, n,
-      place=place,
+      common.name(lang), row["sum"], low and low * asked, high and high * asked,
+      row["n"], place=place,
   )
 
 
@@ -282,7 +283,7 @@ def _sums(results, label: str) -> spec.Table:
       (system, [
           spec.of_point(
               _point(lang, ratings[system][lang] | {"system": system}),
-              f"without the gate {ratings[system][lang]['ungated']['sum']:g}",
+              _ungated(ratings[system][lang]),
           )
           for lang in codes
       ])
@@ -297,6 +298,11 @@ def _sums(results, label: str) -> spec.Table:
           [_point(c, ratings[s][c]) for s in own for c in codes],
       ),
   )
+
+
+def _ungated(row) -> str:
+  found = row["ungated"]["sum"]
+  return "" if found is None else f"without the gate {found:g}"
 
 
 def _robustness(results) -> list[spec.Section]:
