@@ -175,6 +175,7 @@ def results(codes=CODES, transfer=False, percents=(0, 1, 10, 50, 100), seed=0):
           "capital": rate(71, 144), "day_after": rate(33, 12),
           "yes_no": rate(58, 60),
       },
+      "judgments": 2880, "failures": {},
       "learning": {"against_base_floor": 65.0},
   }
 

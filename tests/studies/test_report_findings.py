@@ -117,19 +117,17 @@ def test_caveats(make_study):
       "Failures: none.", "One training run each.",
       "Many numbers, some wrong by chance.",
   ]
-  # 132 cells, 11 + 4 * 12 of the curve less its start, 24 in figure 3.
-  assert f"All {(132 + 48 + 24) * 60:,} pairs" in found[2].text
+  assert "Each of the 2,880 judgments" in found[2].text
 
   def change(study):
     study["judge"] = {"spec": "gemini", "is_language_model": True, "note": ""}
     study["base"]["parameters"] = 7_000_000_000
-    study["against_base"]["en"] |= {
-        "n": 57, "failed": 3, "failures": {"refused": 2, "unparsable": 1}
-    }
+    # Also of what is in none of the first three figures.
+    study["failures"] = {"refused": 2, "unparsable": 1}
 
   found = findings.caveats(_study(make_study, change, name="b", codes=FEW))
   assert _titles(found) == [
-      "The judge is a language model.", "Failures: 3 of 1,440 pairs.",
+      "The judge is a language model.", "Failures: 3 of 2,880 judgments.",
       "One training run each.",
   ]
   assert "refused 2, unparsable 1" in found[1].text

@@ -5,7 +5,6 @@ two 95% intervals do not overlap, or that one does not reach 50. Numbers that
 could not be measured are left out of the averages and counts.
 """
 
-import collections
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -318,30 +317,28 @@ def _scale(study: results.Study) -> Iterator[Remark]:
 
 
 def _failures(study: results.Study) -> Remark:
-  judged = failed = 0
-  flips, kinds = [], collections.Counter()
-  for x in _comparisons(study):
-    judged += x.n
-    failed += x.failed
-    kinds.update(x.failures)
-    if x.flip_rate is not None:
-      flips.append(x.flip_rate * x.n)
+  compared = [x for x in _comparisons(study) if x.flip_rate is not None]
+  pairs = sum(x.n for x in compared)
+  flips = math.fsum(x.flip_rate * x.n for x in compared)
   flipped = (
       " Swapping the two answers changed"
-      f" {percentage(100 * math.fsum(flips) / judged)} of the verdicts."
-      if judged
+      f" {percentage(100 * flips / pairs)} of the verdicts in the first three"
+      " figures."
+      if pairs
       else ""
   )
+  failed, number = sum(study.failures.values()), study.judgments
   if not failed:
     return Remark(
         "Failures: none.",
-        f"All {judged:,} pairs of answers were judged in both orders.{flipped}",
+        f"Each of the {number:,} judgments gave a verdict; every pair of"
+        f" answers was judged in both orders.{flipped}",
     )
-  types = ", ".join(f"{kind} {n:,}" for kind, n in sorted(kinds.items()))
+  kinds = ", ".join(f"{k} {n:,}" for k, n in sorted(study.failures.items()))
   return Remark(
-      f"Failures: {failed:,} of {judged + failed:,} pairs.",
-      "They are left out of the scores; nothing stands in for them. Failed"
-      f" judgments by type: {types or 'not recorded'}.{flipped}",
+      f"Failures: {failed:,} of {number:,} judgments.",
+      f"They gave no verdict ({kinds}). Pairs without one in both orders are"
+      f" left out of the scores; nothing stands in for them.{flipped}",
   )
 
 

@@ -92,6 +92,7 @@ def _study(data: Any) -> results.Study:
         cells, f"heat_map.{row}", rank, _comparison
     )
   learning = _section(data, "learning")
+  failures = _section(data, "failures")
   return results.Study(
       name=name,
       preset=_field(data, "preset", str),
@@ -116,6 +117,10 @@ def _study(data: Any) -> results.Study:
       exact_match_by_task=_each(
           _section(data, "exact_match_by_task"), "exact_match_by_task", _rate
       ),
+      judgments=_field(data, "judgments", int),
+      failures={
+          kind: _field(failures, kind, int, "failures") for kind in failures
+      },
       floor=_number(learning, "against_base_floor", "learning", default=None),
   )
 

@@ -139,6 +139,8 @@ class Study:
       that language.
     exact_match, language_consistency: system -> code -> rate.
     language_unknown: the same of answers whose language could not be told.
+    judgments: how many there were, each pair in both orders.
+    failures: kind -> how many of them gave no verdict.
     floor: what the lower end of the scores against base and control should
       exceed; None if the study sets none.
   """
@@ -159,6 +161,8 @@ class Study:
   language_consistency: Mapping[str, Mapping[str, Estimate]]
   language_unknown: Mapping[str, Mapping[str, Estimate]]
   exact_match_by_task: Mapping[str, Estimate]
+  judgments: int
+  failures: Mapping[str, int]
   floor: float | None
 
   @property
