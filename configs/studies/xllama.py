@@ -130,8 +130,8 @@ def _paper() -> ml_collections.ConfigDict:
   config.train, config.evaluation = "alpaca", "mi_eval"
   given = config.sources
   given["alpaca"] = paper.expected(52_000, 600)
-  # Instructions to translate, by the foreign language.
-  given["into"] = given["out-of"] = paper.expected(912_500, 300)
+  # Instructions to translate, by the foreign language, as many as most_pairs.
+  given["into"] = given["out-of"] = paper.expected(config.num_pairs, 300)
   given["into-test"] = given["out-of-test"] = paper.expected(1012, 300)
   given["reading"] = paper.expected(1190, 900)  # XQuAD
   given["mi_eval"] = paper.expected(600, 150)  # its number is not in the text

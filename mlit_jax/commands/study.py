@@ -87,16 +87,20 @@ def run(args) -> int:
   whole = graph = make_graph()
   if args.only:
     graph = study_lib.needed(whole, study_lib.named(whole, args.only))
-  again = study_lib.dependent(whole, study_lib.named(whole, args.again or ()))
+  again = {
+      step.name for step in study_lib.dependent(
+          whole, study_lib.named(whole, args.again or ())
+      )
+  }
   if args.status:
-    return study_plan.print_status(runner.states(graph, workdir))
+    return study_plan.print_status(runner.states(graph, workdir, again))
   if not args.plan:
     expected.check(args.name, graph, config)
     plan_translation.check(graph, config)
   for sentence in own_rows.look(config):
     print(f"note: {sentence}", file=sys.stderr, flush=True)
   if args.plan:
-    return study_plan.run(args, graph, config, args.workdir and workdir)
+    return study_plan.run(args, graph, config, args.workdir and workdir, again)
   from mlit_jax import cpu
   from mlit_jax.studies import workers
   from mlit_jax.studies.progress import Progress
@@ -106,7 +110,7 @@ def run(args) -> int:
       "config": overrides.flatten(config),
   }
   with runner.Workdir(workdir, identity, update=args.update) as opened:
-    runner.forget([step.name for step in again], opened)
+    runner.forget(again, opened)
     if args.take:
       taken = joining.take(graph, opened, args.take)
       for other in args.take:

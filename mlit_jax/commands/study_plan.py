@@ -34,8 +34,8 @@ def add_arguments(parser) -> None:
   )
 
 
-def run(args, graph, config, workdir) -> int:
-  """Prints the plan."""
+def run(args, graph, config, workdir, again) -> int:
+  """Prints the plan; steps named in `again` are to be done in any case."""
   from mlit_jax.studies import expected, plan, plan_translation
   from mlit_jax.training import accelerators
 
@@ -55,7 +55,7 @@ def run(args, graph, config, workdir) -> int:
   ):
     if value is not None and not value >= 0:
       raise UsageError(f"--{name} {value:g}: give 0 or more")
-  costs = plan.estimate(graph, config, workdir)
+  costs = plan.estimate(graph, config, workdir, again)
   if args.json:
     print(json.dumps([dataclasses.asdict(c) for c in costs], indent=1))
     return 0
@@ -122,7 +122,7 @@ def _totals(costs: Sequence, slices, args, judge_price):
   yield both("training runs", lambda c: c.runs, str)
   yield both("training tokens", lambda c: c.tokens if c.steps else 0, _whole)
   yield both("training steps", lambda c: c.steps, _whole)
-  yield both("operations", lambda c: c.flops, _short)
+  yield both("operations", lambda c: c.flops, _amount)
   if slices:
     yield both(
         f"hours on {slices.name} ({slices.num_chips} chips, {args.mfu:.0%} of"
@@ -155,7 +155,7 @@ def _totals(costs: Sequence, slices, args, judge_price):
       yield "cost of the judge: give --study.judging.price=IN,OUT"
   elif any(c.calls for c in costs):
     yield "cost of the judge: none, it runs here"
-  yield both("disk", lambda c: c.disk, lambda n: _short(n, "B"))
+  yield both("disk", lambda c: c.disk, lambda n: _amount(n, "B"))
   if unknown := [c.step for c in costs if not c.is_known]:
     yield f"not estimated: {_few(unknown)}"
 
@@ -192,6 +192,10 @@ def _short(number: float, unit: str = "") -> str:
       return f"{number:.3g}{prefix}{unit}"
     number /= 1000
   raise AssertionError
+
+
+def _amount(number: float, unit: str = "") -> str:
+  return _short(number, unit) or "0"
 
 
 def _whole(number: float) -> str:

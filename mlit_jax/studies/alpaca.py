@@ -153,6 +153,9 @@ def check(config) -> None:
     raise UsageError(
         f"main_language={config.main_language!r} is not in languages"
     )
+  checks.several("test_languages", config.test_languages)
+  if config.unseen_languages:
+    checks.several("unseen_languages", config.unseen_languages)
   for lang in config.test_languages:
     if lang not in config.languages:
       raise UsageError(

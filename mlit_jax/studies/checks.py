@@ -118,6 +118,15 @@ def model(config) -> None:
   names("model", (config.model,), known)
 
 
+def several(key: str, given: Sequence[str]) -> None:
+  """UsageError unless a list of the config has entries, each once."""
+  if not given:
+    raise UsageError(f"{key} is empty: give at least one, with commas between")
+  for name in given:
+    if list(given).count(name) > 1:
+      raise UsageError(f"{key}: {name} stands there twice")
+
+
 def names(key: str, given: Sequence[str], known: Sequence[str]) -> None:
   """UsageError if a list of names in the config has one that is not known."""
   for name in given:

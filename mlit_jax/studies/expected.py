@@ -3,8 +3,9 @@
 The data of most papers cannot come with this project, nor can their models.
 A preset says how large they are, so that a study can be planned; before it is
 begun, each must be given. An address in the config's `sources` that stands for
-data to be given is `expected:ROWS:CHARACTERS[:TURNS]`: rows in each language,
-characters of a row (prompt and response), and turns of a user.
+data to be given is `expected:ROWS:CHARACTERS[:TURNS]`: rows in a language (of
+the one with most), characters of a row (prompt and response), and turns of a
+user.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ class Expected:
   """Data that are to be given.
 
   Attributes:
-    rows: in each language.
+    rows: in a language; some may have fewer.
     characters: of a row's texts together, on average; assumed.
     turns: of a user, in a question.
   """
@@ -100,8 +101,8 @@ def missing(graph: Sequence[Step], config) -> list[str]:
   for name in named:
     promised = of(config.sources[name])
     found.append(
-        f"--study.sources.{name}=READER:PATH ({promised.rows:,} rows a"
-        " language)"
+        f"--study.sources.{name}=READER:PATH (up to {promised.rows:,} rows"
+        " a language)"
     )
   return found
 

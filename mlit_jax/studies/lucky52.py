@@ -65,6 +65,7 @@ def check(config) -> None:
   checks.names("experiments", config.experiments, EXPERIMENTS)
   if SIMILARITY in config.experiments:
     _check_similarity(config)
+  checks.several("tests", config.tests)
   checks.names(
       "tests", config.tests,
       (*material.CHOICES, *(x for x in config.sources if x != config.train)),

@@ -8,7 +8,7 @@ characters. Operations are those of training/flops.py.
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from mlit_jax.data import token_file
@@ -79,7 +79,10 @@ class Cost:
 
 
 def estimate(
-    graph: Sequence[Step], config, workdir: pathlib.Path | None
+    graph: Sequence[Step],
+    config,
+    workdir: pathlib.Path | None,
+    again: Collection[str] = (),
 ) -> list[Cost]:
   """The cost of every step, in the graph's order.
 
@@ -87,8 +90,9 @@ def estimate(
     graph: of the study.
     config: of the study.
     workdir: where it runs; None: nothing is done yet.
+    again: names of steps that are to be done again.
   """
-  return _Estimate(graph, config, workdir).costs()
+  return _Estimate(graph, config, workdir, again).costs()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,14 +115,14 @@ class _Asked:
 class _Estimate:
   """Goes through the graph; a step knows of those before it."""
 
-  def __init__(self, graph, config, workdir):
+  def __init__(self, graph, config, workdir, again):
     self._graph = graph
     self._given = pipeline.given(config)
     self._steps = None if workdir is None else workdir / runner.STEPS
     names = {step.name for step in graph}
     self._states = (
         dict.fromkeys(names, runner.OPEN) if workdir is None
-        else runner.states(graph, workdir)
+        else runner.states(graph, workdir, again)
     )
     made = self._states.get(pipeline.VOCABULARY) == runner.DONE
     self._texts = plan_tokens.Texts(

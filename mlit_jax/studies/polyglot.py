@@ -148,6 +148,7 @@ def check(config) -> None:
     raise UsageError(
         "the study mixes all languages but one: give at least three"
     )
+  checks.several("designs", config.designs)
   checks.names("designs", config.designs, DESIGNS)
   checks.names("experiments", config.experiments, EXPERIMENTS)
   is_curated = CURATED not in left_out(config)

@@ -12,7 +12,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from mlit_jax import locked_directory, records
@@ -198,12 +198,22 @@ def status(
 
 
 def states(
-    steps: Sequence[study_lib.Step], workdir: pathlib.Path
+    steps: Sequence[study_lib.Step],
+    workdir: pathlib.Path,
+    again: Collection[str] = (),
 ) -> dict[str, str]:
-  """Step name -> DONE, BEGUN or OPEN; may be asked while a run is at work."""
+  """Step name -> DONE, BEGUN or OPEN; may be asked while a run is at work.
+
+  Args:
+    steps: of the study.
+    workdir: where it runs.
+    again: names of steps that are to be done again: they are OPEN.
+  """
   wanted, done = study_lib.hashes(steps), status(steps, workdir)
 
   def state(name: str) -> str:
+    if name in again:
+      return OPEN
     if done[name]:
       return DONE
     begun = _read_hash(workdir / STEPS / name / _STARTED) == wanted[name]

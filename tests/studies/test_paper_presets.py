@@ -268,7 +268,7 @@ def test_only_what_is_wanted_is_missing(capsys, tmp_path):
       "data-many-mono-de",
   )
   assert code == 2
-  assert "sources.bactrian_x=READER:PATH (64,000 rows a language)" in error
+  assert "bactrian_x=READER:PATH (up to 64,000 rows a language)" in error
   assert "lima_x" not in error and "mt_bench_x" not in error
 
 
@@ -279,7 +279,7 @@ def test_a_plan_says_what_it_assumes(capsys):
   )
   assert code == 0
   (line,) = [x for x in out.splitlines() if x.startswith("not there yet")]
-  assert "--study.sources.alpacafarm=READER:PATH (617 rows a language)" in line
+  assert "--study.sources.alpacafarm=READER:PATH (up to 617 rows a" in line
   assert "cost of the judge, at most: $" in out
   assert "hours on v5p-64 (32 chips" in out
 

@@ -187,6 +187,15 @@ def test_only_some_steps_and_then_a_plan_of_the_rest(capsys, tmp_path):
   assert costs["model-mono-en"].tokens == 4 * built["tokens"]
   # And what has not is estimated with the study's own vocabulary.
   assert costs["data-p10"].tokens == pytest.approx(built["tokens"], rel=0.25)
+  # What --from would do again is said, and nothing is touched.
+  again = ("--from", "data-mono-en")
+  code, out, _ = _mlit(capsys, *_TINY, *at, "--status", *again)
+  assert code == 0 and "open  data-mono-en" in out and "done  vocab" in out
+  code, out, _ = _mlit(capsys, *_TINY, *at, "--plan", *again)
+  states = {x.split()[1]: x.split()[0] for x in out.splitlines() if x[:4] in
+            ("done", "open")}
+  assert (states["data-mono-en"], states["data-mono-es"]) == ("open", "done")
+  assert (workdir / "steps" / "data-mono-en" / "done.json").exists()
   # From the vocabulary on: what was made of the old one goes, too.
   before = (workdir / "steps/vocabulary/done.json").stat().st_mtime_ns
   code, out, error = _mlit(

@@ -334,3 +334,18 @@ def test_languages_stand_in_the_studys_order():
   assert common.in_order(results, ["sw", "es", "ar", "en"]) == [
       "en", "es", "ar", "sw"
   ]
+
+
+def test_polyglot_with_single_questions_has_a_page():
+  """Of one's own questions, say; the paper's have two turns."""
+  results = small_studies.results("polyglot")
+  assert "conversations of two questions" in polyglot.view(results).asked[0]
+  for by_language in results["scores"].values():
+    for row in by_language.values():
+      del row["turns"]
+  view = polyglot.view(results)
+  assert "single questions, not the paper's two turns" in view.asked[0]
+  (table,) = next(s.items for s in view.sections if s.id == "scores-few")
+  assert table.title == "Mean score, 1 to 10"
+  details = [c.title for _, cells in table.rows for c in cells]
+  assert all(x.startswith("95% interval") and "turn" not in x for x in details)

@@ -6,6 +6,11 @@ from typing import Any
 from mlit_jax.studies.report import spec
 from mlit_jax.studies.report.views import common
 
+_ASKED = {
+    True: "Every model has conversations of two questions",
+    False: "Every model is asked single questions, not the paper's two turns",
+}
+
 
 def view(results: Mapping[str, Any]) -> spec.View:
   """What the page shows."""
@@ -20,8 +25,8 @@ def view(results: Mapping[str, Any]) -> spec.View:
           "One multilingual base is tuned on each language alone, on all in"
           " parallel, on all but the main one, and on both sets cut to the size"
           " of one language; with few examples, with few that were chosen with"
-          " care, and with many. Every model has conversations of two"
-          " questions; each answer is scored 1 to 10.",
+          f" care, and with many. {_ASKED[_has_turns(results)]}; each answer is"
+          " scored 1 to 10.",
           "A gain is what a mixture scores more than a monolingual model, in"
           " percent: over the language's own model, or over the mean of the"
           " models of the other languages (cross-lingual).",
@@ -32,6 +37,14 @@ def view(results: Mapping[str, Any]) -> spec.View:
           _gains(results), *_contests(results), common.closing(results),
       ],
       results.get("substitutions", ()),
+  )
+
+
+def _has_turns(results) -> bool:
+  """Whether the conversations have several turns, as the paper's do."""
+  return any(
+      "turns" in row for by_language in results["scores"].values()
+      for row in by_language.values()
   )
 
 
@@ -85,7 +98,8 @@ def _scores(results, size: str) -> spec.Section:
       )
     rows.append((system, cells))
   table = spec.Table(
-      f"scores_{size}", "Mean score of two turns, 1 to 10",
+      f"scores_{size}",
+      f"Mean score{' of two turns' if _has_turns(results) else ''}, 1 to 10",
       [(code, common.name(code)) for code in codes], rows,
       "A row is a model, a column the language of the conversation; columns are"
       " coloured each on their own scale.", common.judged(results, every),
@@ -100,10 +114,11 @@ def _details(row) -> str:
   if not row["n"]:
     return "no verdict"
   low, high = row["ci"]
-  turns = ", ".join(
-      f"turn {t} {v:.2f}" for t, v in row["turns"].items() if v is not None
-  )
-  return f"95% interval {low:.2f}–{high:.2f}; {turns}"
+  turns = [
+      f"turn {t} {v:.2f}" for t, v in row.get("turns", {}).items()
+      if v is not None
+  ]
+  return "; ".join([f"95% interval {low:.2f}–{high:.2f}", *turns])
 
 
 def _gains(results) -> spec.Section:
