@@ -112,6 +112,18 @@ def _pocket_lora() -> ml_collections.ConfigDict:
 
 def _paper(preset: str) -> ml_collections.ConfigDict:
   config = paper.common(languages.SETS["alpaca"], MODELS, preset)
+  config.substitutions = (
+      f"Of each language's 52,000 examples {_HELD_OUT[0]:,} are held out, and"
+      f" validation is done every {_HELD_OUT[1]} steps: the text gives neither."
+      " Models tuned in full keep their best checkpoint, too, which it says of"
+      " LoRA alone.",
+      "With LoRA the learning rate falls linearly and has no warm-up, in full"
+      " it falls as a cosine: the text gives neither.",
+      "The model that finds an answer's language is fastText's lid.176, the"
+      " paper's is OpenLID's; --study.judging.gate=FILE takes it.",
+      "The judge is a model that you name.",
+      paper.ANSWERED,
+  )
   config.experiments = _EXPERIMENTS
   # Of one monolingual run. The paper's 52,000 are the whole set: what is held
   # out for validation is of them.

@@ -20,6 +20,11 @@ from mlit_jax.configs.studies import shared
 # by itself. Four runs of alpaca's batch of 128 over BLOOM 7.1B take 13.8 of
 # the 15.75 GiB of a chip of v5litepod-16 (mlit plan --config bloom_7b1:lora).
 ROWS_TOGETHER = 512
+# Every paper's text is silent on this.
+ANSWERED = (
+    "Answers are the likeliest tokens, at most 512: the text does not say how"
+    " they are decoded."
+)
 
 
 def common(

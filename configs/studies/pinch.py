@@ -124,7 +124,17 @@ def _paper_slavic() -> ml_collections.ConfigDict:
 
 def _of_paper(codes) -> ml_collections.ConfigDict:
   config = paper.common(codes, ("gemma_2b", "gemma_7b"), "full")
-  config.substitutions = ("Gemma stands in for PaLM 2-S.",)
+  config.substitutions = (
+      "Gemma stands in for PaLM 2-S, and for PaLM 2-L as the judge a model that"
+      " you name.",
+      "Rate 2e-5 with a warm-up of 3 % and a cosine, batch 64, three epochs and"
+      " rows of 768 tokens are assumed: the text at hand gives none of them.",
+      "Which languages stand together in orders and in pairs is drawn with the"
+      " study's seed.",
+      "What Gemma has read is not published: transfer against shares of"
+      " pre-training needs --study.base_shares.",
+      paper.ANSWERED,
+  )
   config.num_examples = 4640
   config.base_shares = ""  # Gemma's are not published
   config.train, config.evaluation = "lima_oasst", "alpacafarm"

@@ -125,6 +125,11 @@ def _paper() -> ml_collections.ConfigDict:
       " names: a cosine after a warm-up of 3 %; rows end at 512 tokens as"
       " there. Continued pre-training has the"
       " same rate and batch, one epoch and full rows: the text gives none.",
+      "Whether answers say the same in two languages is read from questions"
+      " answered rightly in English: how many are in the other language, too.",
+      "Questions about a text are judged, all of them, by a model that you"
+      " name; MI-Eval's number of instructions is not in the text.",
+      paper.ANSWERED,
       *_MEASURES,
   )
   config.train, config.evaluation = "alpaca", "mi_eval"
