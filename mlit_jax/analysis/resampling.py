@@ -85,10 +85,10 @@ def _drawn_means(groups, seed: int, resamples: int) -> np.ndarray:
   rng = np.random.default_rng(seed)
   means = []
   # In parts: resamples times clusters would be a large table.
-  for _ in range(0, resamples, 500):
+  for begun in range(0, resamples, 500):
     drawn = rng.multinomial(
         len(codes), np.full(len(codes), 1 / len(codes)),
-        size=min(500, resamples),
+        size=min(500, resamples - begun),
     ).astype(np.float64)
     with np.errstate(invalid="ignore"):
       means.append((drawn @ sums) / (drawn @ sizes))

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from mlit_jax.data import token_file
+from mlit_jax.data import recipe_spec, token_file
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.lora import LoraConfig
 from mlit_jax.studies import (
@@ -172,10 +172,13 @@ class _Estimate:
     elif "recipe" in params:
       examples, tokens, held = self._texts.drawn(params["recipe"])
       self._held[step.name] = held
-      # A budget that is shared out only when other models have been seen.
-      later = params.get("of", 0)
-      tokens += later * tokens // max(1, examples)
-      examples += later
+      # Pairs that are shared out only when other models have been seen.
+      if later := params.get("of", 0):
+        asked = recipe_spec.languages(params["recipe"])
+        codes = tuple(dict.fromkeys(x for row in asked.values() for x in row))
+        length = self._texts.length(material.INTO, codes)
+        tokens += self._texts.tokens(later * length)
+        examples += later
     else:
       examples = params["documents"]
       held = params.get("sources", {}).get(material.DOCUMENTS)

@@ -87,18 +87,21 @@ class Texts:
     ):
       name = part["source"]
       codes = recipe_spec.languages({"parts": [part]})[name]
-      if row := self._promised(name):
-        length = row.characters
-      else:
-        rows = material.instructions(name, codes, self._given).values() or (
-            self._untranslated(name)
-        )
-        length = sum(len(text(x)) for x in rows) / max(1, len(rows))
+      length = self.length(name, codes)
       examples += size
       characters += size * length
       held |= {(name, code): length for code in codes}
     unseen = recipe.get("validation", 0) * sum(held.values())
     return examples, self.tokens(characters), self.tokens(unseen)
+
+  def length(self, name: str, languages: Sequence[str]) -> float:
+    """Characters of a source's example on average; 0 without any."""
+    if row := self._promised(name):
+      return row.characters
+    rows = material.instructions(name, languages, self._given).values() or (
+        self._untranslated(name)
+    )
+    return sum(len(text(x)) for x in rows) / max(1, len(rows))
 
   def tokens(self, characters: float) -> int:
     """About so many tokens are in so many characters."""

@@ -79,3 +79,9 @@ def test_the_interval_of_a_ratio_is_scipys():
 def test_a_ratio_to_nothing_is_refused():
   with pytest.raises(ValueError, match="above 0"):
     resampling.ratio_interval(([1.0], ["a"]), [([0.0], ["a"])])
+
+
+@pytest.mark.parametrize("number", [7, 500, 1200])
+def test_as_many_are_drawn_as_are_asked_for(number):
+  groups = [([0.0, 1.0, 1.0], ["a", "b", "c"])]
+  assert resampling._drawn_means(groups, 0, number).shape == (number, 1)

@@ -237,6 +237,9 @@ def test_xllama():
   for kind in ("uniform", "optimised"):
     step = f"data-muit-300000-{kind}"
     assert costs[step].examples == 7 * 52_000 + 300_000
+    # 600 and 300 characters a row.
+    characters = 7 * 52_000 * 600 + 300_000 * 300
+    assert costs[step].tokens == pytest.approx(characters / 2.5, abs=2)
 
 
 def _mlit(capsys, *arguments):
