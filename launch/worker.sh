@@ -14,7 +14,9 @@ job=$HOME/mlit-job
 venv=$HOME/mlit-venv
 
 running() {
-  [[ -f $job/pid && ! -f $job/status ]] && kill -0 "$(<"$job/pid")" 2>/dev/null
+  [[ -f $job/pid && ! -f $job/status ]] || return
+  # After a reboot the number may be another process's.
+  grep -qzxF mlit-job "/proc/$(<"$job/pid")/cmdline" 2>/dev/null
 }
 
 setup() {

@@ -24,7 +24,7 @@ def plan(run, slices, num_slots: int) -> dict:
   from mlit_jax.decoding import ahead
   from mlit_jax.decoding.slots import STEPS
   from mlit_jax.models.interchange.family import boxed_params
-  from mlit_jax.training import collectives, setup
+  from mlit_jax.training import collectives, flops, setup
   from mlit_jax.training import plan as plan_lib
 
   model = setup.model(run)
@@ -39,9 +39,9 @@ def plan(run, slices, num_slots: int) -> dict:
   )
   mesh = partitioning.make_mesh(sizes, slices.devices())
   length = run.data.row_length
+  prompt, written = length - length // 2, length // 2
   lowered, params, slots = ahead.lower(
-      model, mesh, num_slots=num_slots, prompt=length - length // 2,
-      written=length // 2,
+      model, mesh, num_slots=num_slots, prompt=prompt, written=written
   )
   said = {
       "slots": num_slots, "length": length, "mesh": sizes,
@@ -66,8 +66,10 @@ def plan(run, slices, num_slots: int) -> dict:
   links, network = (
       sum(c["sent"] for c in kind.values()) if kind else 0.0 for kind in kinds
   )
+  operations = flops.decode_step(model, num_slots, prompt, written)
   seconds = max(
       (params + slots) / chip.memory_bandwidth,
+      operations / (slices.num_chips * chip.flops),
       links / slices.link_bandwidth if links else 0.0,
       network / (chip.network_bandwidth or math.inf),
   )
@@ -77,6 +79,7 @@ def plan(run, slices, num_slots: int) -> dict:
       "temporary": analysis.temp_size_in_bytes,
       "collectives": kinds[0],
       "between_slices": kinds[1],
+      "operations": operations,
       "seconds_per_token": seconds,
       "tokens_per_second": num_slots / seconds,
   }
@@ -116,5 +119,6 @@ def text(said: dict) -> list[str]:
           )
       ),
       f"              at most {said['tokens_per_second']:,.0f} tokens a second"
-      " (weights and cache read once a token; chips' exchanges)",
+      " (weights and cache read once a token; operations at the chip's peak;"
+      " chips' exchanges)",
   ]

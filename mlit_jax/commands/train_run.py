@@ -5,6 +5,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import sys
 
 import flax.linen as nn
 import jax
@@ -97,6 +98,11 @@ def run(
         config, isinstance(shape, EncoderDecoderConfig),
         partitioning.host_part(mesh),
     )
+    if profiled and profiled[0] > max(data.num_steps):
+      raise UsageError(
+          f"--profile_steps {profiled[0]}:{profiled[1]}: the run has"
+          f" {max(data.num_steps)} steps"
+      )
     terminal = Terminal(config.logging.every) if first else None
     if first:
       terminal.line(_describe(config, step, data, why))
@@ -142,7 +148,7 @@ def _train(config, workdir, step, state, data, log, profiled) -> loop.Result:
       profile.after(done)
       return watch.asked(done)
 
-    return loop.run(
+    result = loop.run(
         step, state, data.batches,
         loop.RunConfig(
             data.num_steps, config.watch,
@@ -153,6 +159,12 @@ def _train(config, workdir, step, state, data, log, profiled) -> loop.Result:
         validation_sets=data.sets,
         report=log.step, report_validation=log.validation, preempted=after,
     )
+  if profiled and not profile.was_begun:
+    print(
+        f"note: nothing was traced: the run went on behind step {profiled[0]}",
+        file=sys.stderr,
+    )
+  return result
 
 
 def _tokenizer(config: Run, shape: ModelConfig) -> pathlib.Path:

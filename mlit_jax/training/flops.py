@@ -77,6 +77,29 @@ def forward(
   return Forward(2.0 * rows * linear, attention, head, adapters)
 
 
+def decode_step(
+    model: DecoderConfig | EncoderDecoderConfig,
+    rows: int,
+    prompt: int,
+    written: int,
+) -> float:
+  """Operations of a token of every answer, from a cache.
+
+  Args:
+    model: its shape.
+    rows: B, answers under way.
+    prompt: tokens before the answer, or of the encoder's row.
+    written: tokens of an answer; attention is its tokens' mean.
+  """
+  if isinstance(model, EncoderDecoderConfig):
+    begun, ended = (forward(model, 1, n, 0, prompt) for n in (0, written))
+  else:
+    begun, ended = (forward(model, 1, n) for n in (prompt, prompt + written))
+  token = forward(model, rows, 1)
+  seen = rows * (ended.attention - begun.attention) / written
+  return token.linear + token.head + seen
+
+
 def train_step(
     model: DecoderConfig | EncoderDecoderConfig,
     rows: int,

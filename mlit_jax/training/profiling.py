@@ -4,7 +4,11 @@ import os
 
 
 class Profile:
-  """Traces from the first to the last of some steps, for TensorBoard."""
+  """Traces from the first to the last of some steps, for TensorBoard.
+
+  Attributes:
+    was_begun: whether a step that is asked for has been reached.
+  """
 
   def __init__(
       self, directory: str | os.PathLike, steps: tuple[int, int] | None
@@ -17,6 +21,7 @@ class Profile:
     """
     self._directory, self._running = os.fspath(directory), False
     self._first, self._last = steps or (0, 0)
+    self.was_begun = False
     self.after(0)
 
   def after(self, step: int) -> None:
@@ -28,7 +33,7 @@ class Profile:
 
     if self._first and step == self._first - 1:
       jax.profiler.start_trace(self._directory)
-      self._running = True
+      self._running = self.was_begun = True
     elif step == self._last + 1:
       self.close()
 

@@ -12,7 +12,7 @@ from mlit_jax import main
 from mlit_jax.commands import plan_decode
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.lora import LoraConfig
-from mlit_jax.training import accelerators
+from mlit_jax.training import accelerators, flops
 from mlit_jax.training.config import DataConfig, Run, TrainConfig
 
 
@@ -117,6 +117,8 @@ def test_what_chips_say_while_they_decode():
   # What the slices tell each other does not grow with the model.
   assert said["between_slices"]["all-reduce"]["sent"] <= 512
   assert said["tokens_per_second"] <= 2 / (summed["sent"] / 100e9)
+  # Two answers' tokens, of 64 and half of them read before.
+  assert said["operations"] == flops.decode_step(model, 2, 32, 32)
   lines = "\n".join(plan_decode.text(said))
   assert f"{summed['count']:g} a token" in lines
   assert "GB to another slice" in lines

@@ -295,6 +295,20 @@ def test_wrong_use_is_said_before_anything_is_written(
   assert not (tmp_path / "w").exists()
 
 
+def test_steps_to_profile_that_never_come_are_said(data, tmp_path, capsys):
+  argv = ["--config", "tiny", *SHAPE, *SIZES, "--workdir", tmp_path,
+          f"--config.data.directories={data / 'en'}", "--config.base=random"]
+  assert train(*argv, "--profile_steps", "7:9") == 2
+  assert "7:9: the run has 6 steps" in capsys.readouterr().err
+  assert not (tmp_path / "result.json").exists()
+  assert train(*argv) == 0
+  (tmp_path / "result.json").unlink()
+  assert train(*argv, "--profile_steps", "2:3") == 0
+  assert "nothing was traced: the run went on behind step 2" in (
+      capsys.readouterr().err
+  )
+
+
 def test_a_base_that_does_not_fit_is_said_with_its_fields(
     base, data, tmp_path, capsys
 ):

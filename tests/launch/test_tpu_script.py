@@ -157,6 +157,19 @@ def test_a_job_runs_is_followed_and_stops(cloud):
       ": finished with 3") == 4)
 
 
+def test_another_process_of_the_same_number_is_no_job(cloud):
+  """After a reboot the job is gone, and its number may be given again."""
+  tpu(cloud, "sync", "my-run")
+  for home in workers(cloud):
+    (home / "mlit-job").mkdir()
+    (home / "mlit-job" / "pid").write_text(f"{os.getpid()}\n")
+  assert tpu(cloud, "status", "my-run").stdout.count(": died") == 4
+  tpu(cloud, "stop", "my-run")  # must not end this very process
+  tpu(cloud, "run", "my-run", "--", "mlit", "fail")
+  until(lambda: tpu(cloud, "status", "my-run").stdout.count(
+      ": finished with 3") == 4)
+
+
 @pytest.mark.parametrize("state, made_anew", [
     ("SUSPENDED", True), ("FAILED", True), ("NOT_FOUND", True),
     ("ACTIVE", False), ("PROVISIONING", False),

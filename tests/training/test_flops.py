@@ -32,6 +32,26 @@ def test_llama_7b_by_hand():
   assert flops.train_step(LLAMA_7B, 4, 2048) == 12 * count.total
 
 
+def test_tokens_from_a_cache_add_up_to_the_whole_row():
+  windowed = dataclasses.replace(LLAMA_7B, window=16)
+  for model in (LLAMA_7B, windowed):
+    whole, prompt = (flops.forward(model, 3, n).total for n in (40, 28))
+    step = flops.decode_step(model, 3, 28, 12)
+    assert 12 * step == pytest.approx(whole - prompt, rel=1e-12)
+  encoded = EncoderDecoderConfig(
+      "mt5", 512, num_encoder_layers=3, num_decoder_layers=2, embed_dim=16,
+      num_heads=4, head_dim=8, mlp_dim=24,
+  )
+  # The encoder has been done, and what the decoder sees of it.
+  whole, prompt = (
+      flops.forward(encoded, 3, n, 0, 28) for n in (12, 0)
+  )
+  prompt = prompt.linear + prompt.attention
+  assert 12 * flops.decode_step(encoded, 3, 28, 12) == pytest.approx(
+      whole.total - prompt, rel=1e-12
+  )
+
+
 def test_lora_needs_no_gradient_of_the_base():
   rank = lora.LoraConfig(rank=8)
   count = flops.forward(LLAMA_7B, 2, 512, 100, lora=rank)
