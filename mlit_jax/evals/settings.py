@@ -5,11 +5,13 @@ import os
 import pathlib
 from typing import Any
 
+import mlit_jax
 from mlit_jax import records
 from mlit_jax.data import checkpoint_template, templates
 from mlit_jax.errors import UsageError
 
 _FILE = "settings.json"
+_VERSIONS = "mlit_jax"  # those that had a part in the results
 
 
 def describe(
@@ -54,20 +56,37 @@ def check(output: str | os.PathLike, wanted: dict[str, Any]) -> None:
       examples or type.
     RecordError: its settings are damaged.
   """
-  path = pathlib.Path(output) / _FILE
-  if not path.exists():
+  found = _read(output)
+  if found is None:
     return
-  try:
-    found = json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as e:
-    raise records.RecordError(f"{path}: not JSON ({e}); delete it") from None
+  found.pop(_VERSIONS, None)
   if found != wanted:
     raise UsageError(
         f"{output} has the results of another model, adapter, template,"
-        f" --shots or --dtype ({path}); give another --output"
+        f" --shots or --dtype ({_path(output)}); give another --output"
     )
 
 
 def keep(output: str | os.PathLike, wanted: dict[str, Any]) -> None:
-  """Notes the settings in the folder."""
-  records.write_json(pathlib.Path(output) / _FILE, wanted)
+  """Notes the settings in the folder, and this version beside earlier ones."""
+  earlier = (_read(output) or {}).get(_VERSIONS, [])
+  versions = list(dict.fromkeys([*earlier, mlit_jax.__version__]))
+  records.write_json(_path(output), wanted | {_VERSIONS: versions})
+
+
+def _path(output: str | os.PathLike) -> pathlib.Path:
+  return pathlib.Path(output) / _FILE
+
+
+def _read(output: str | os.PathLike) -> dict[str, Any] | None:
+  """What is noted; None where nothing is."""
+  path = _path(output)
+  if not path.exists():
+    return None
+  try:
+    found = json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as e:
+    raise records.RecordError(f"{path}: not JSON ({e}); delete it") from None
+  if not isinstance(found, dict):
+    raise records.RecordError(f"{path}: no settings; delete it")
+  return found

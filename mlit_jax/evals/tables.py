@@ -35,9 +35,14 @@ def parse_languages(text: str) -> tuple[str, ...]:
   for part in filter(None, (part.strip() for part in text.split(","))):
     name, colon, number = part.partition(":")
     if name in languages.SETS:
-      if colon and not number.isdecimal():
-        raise UsageError(f"{part!r}: behind the colon stands a number")
-      found += languages.SETS[name][: int(number) if colon else None]
+      members = languages.SETS[name]
+      known = number.isascii() and number.isdecimal()
+      if colon and not (known and 1 <= int(number) <= len(members)):
+        raise UsageError(
+            f"{part!r}: behind the colon stands a number from 1 to"
+            f" {len(members)}"
+        )
+      found += members[: int(number) if colon else None]
       continue
     try:
       found.append(languages.get(part).code)

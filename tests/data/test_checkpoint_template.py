@@ -6,6 +6,7 @@ And limits that a hostile one cannot get around.
 import datetime
 import json
 import pickle
+import shutil
 import time
 
 import chat_templates
@@ -335,3 +336,25 @@ def test_where_a_template_is_found(tmp_path):
   assert checkpoint_template.find("plain", tmp_path) is templates.PLAIN
   with pytest.raises(UsageError, match="unknown template 'vicuna'"):
     checkpoint_template.find("vicuna", tmp_path)
+
+
+def test_the_fingerprint_is_of_what_a_checkpoint_says(made, tmp_path):
+  """The same text elsewhere is the same template, an edited one is not."""
+  found, said = {}, {}
+  for path, _, form in made.values():
+    print_ = checkpoint_template.fingerprint("checkpoint", path)
+    text = form.source, *sorted(form.variables.items())
+    assert found.setdefault(text, print_) == print_
+    assert said.setdefault(print_, text) == text
+  assert len(found) > 3
+  path, _, form = made["chatml"]
+  copy = shutil.copytree(path, tmp_path / "copy")
+  named = f"checkpoint:{copy}"
+  before = checkpoint_template.fingerprint("checkpoint", path)
+  assert checkpoint_template.fingerprint(named, None) == before
+  files = [p for p in copy.iterdir() if "chat_template" in p.read_text()]
+  (file,) = [p for p in files if p.name == "tokenizer_config.json"]
+  config = json.loads(file.read_text())
+  config["chat_template"] += " "
+  file.write_text(json.dumps(config))
+  assert checkpoint_template.fingerprint(named, None) != before

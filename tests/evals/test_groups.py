@@ -203,3 +203,25 @@ def test_an_edited_template_file_is_another_template(tmp_path):
   template.write_text('before = {user = "Frage: "}\n')
   with pytest.raises(UsageError, match="of another model, adapter, template"):
     settings.check(out, settings.describe(tmp_path / "model", str(template)))
+
+
+def test_versions_that_had_a_part_are_noted(tmp_path, monkeypatch):
+  (tmp_path / "model").mkdir()
+  wanted, out = settings.describe(tmp_path / "model", None), tmp_path / "out"
+  for version in ("0.1.0", "0.2.0", "0.2.0"):
+    monkeypatch.setattr("mlit_jax.__version__", version)
+    settings.check(out, wanted)  # another version may go on
+    settings.keep(out, wanted)
+  kept = json.loads((out / "settings.json").read_text())
+  assert kept.pop("mlit_jax") == ["0.1.0", "0.2.0"] and kept == wanted
+  (out / "settings.json").write_text("[]")
+  with pytest.raises(records.RecordError, match=r"settings\.json: no settings"):
+    settings.check(out, wanted)
+
+
+@pytest.mark.parametrize("text", ["lucky52:0", "lucky52:53", "lucky52:x"])
+def test_a_set_is_cut_within_its_length(text):
+  assert len(tables.parse_languages("lucky52:52")) == 52
+  assert tables.parse_languages("lucky52:2") == ("en", "zh")
+  with pytest.raises(UsageError, match="a number from 1 to 52"):
+    tables.parse_languages(text)
