@@ -30,7 +30,10 @@ _SECTIONS = (
     "checkpoint", "logging", "plan",
 )
 _LINKS = "".join(f"run.{name} = @{name}()\n" for name in _SECTIONS)
-_LINKS += "model.rope_scaling = @rope_scaling()\n"
+_LINKED_MODEL = "model.rope_scaling = @rope_scaling()\n"
+_LINKS += _LINKED_MODEL
+# As gin's config names the sections that say what a model is.
+_MODEL = ("", "mlit.model"), ("", "mlit.rope_scaling")
 _FOLDER = pathlib.Path(configs.__file__).parent / "gin"
 
 
@@ -54,7 +57,8 @@ def values(
 
   Args:
     given: section -> field -> value, of another config.
-    files: paths, or names in configs/gin; later ones hold.
+    files: paths, or names in configs/gin; later ones hold. One that says
+      `model.family` describes a model: no field of another one stays.
     bindings: statements, after the files.
 
   Raises:
@@ -67,7 +71,7 @@ def values(
     _bind(given)
     for file in map(_find, files):
       where = f"--gin_file {file}"
-      gin.parse_config_file(file)
+      _parse(file)
     for binding in bindings:
       where = f"--gin_bindings {binding!r}"
       gin.parse_config(binding)
@@ -90,6 +94,21 @@ def values(
     raise UsageError(f"{where}: {_explain(e)}") from None
   finally:
     gin.clear_config()
+
+
+def _parse(file: str) -> None:
+  """Reads a file; one that names a family has the whole model.
+
+  Fields of a model that came before would make a mixture of the two.
+  """
+  known = gin.config._CONFIG
+  before = {key: known.pop(key, {}) for key in _MODEL}
+  gin.parse_config_file(file)
+  if "family" in known.get(_MODEL[0], ()):
+    gin.parse_config(_LINKED_MODEL)
+    return
+  for key, fields in before.items():
+    known[key] = fields | known.get(key, {})
 
 
 def _check_used() -> None:

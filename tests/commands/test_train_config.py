@@ -127,6 +127,20 @@ def test_the_line_holds_over_gin_over_the_config():
   assert load("--config", "tiny").train.learning_rate == 3e-3
 
 
+def test_a_model_in_gin_takes_the_whole_models_place(tmp_path):
+  """A mixture of two models' fields is neither."""
+  llama = load("--config", "llama_7b:lora")
+  mixed = load("--config", "mixtral_8x7b:full", "--gin_file", "models/llama_7b")
+  assert mixed.model == llama.model and mixed.name == "llama_7b"
+  twice = ["--gin_file", "models/mixtral_8x7b", "--gin_file", "models/llama_7b"]
+  assert load(*twice, "--gin_file", "papers/alpaca_lora").model == llama.model
+  # Single fields go over the model that is there.
+  (tmp_path / "short.gin").write_text("model.num_layers = 2\n")
+  short = load("--config", "mixtral_8x7b", "--gin_file",
+               str(tmp_path / "short.gin")).model
+  assert (short.num_layers, short.num_experts) == (2, 8)
+
+
 def test_a_file_of_ones_own(tmp_path):
   path = tmp_path / "mine.py"
   path.write_text(
