@@ -111,14 +111,23 @@ def exposure(config) -> dict[str, list[str]]:
 def _values(
     path: pathlib.Path, clusters
 ) -> dict[str, dict[str, list[tuple[str, float]]]]:
-  """Test -> language -> (cluster, 1 if the right ending is the likeliest)."""
+  """Test -> language -> (cluster, 1 if the right ending is the likeliest).
+
+  Raises:
+    RecordError: it has scores of a question that its test no longer has.
+  """
   found = collections.defaultdict(lambda: collections.defaultdict(list))
   for line in path.read_text(encoding="utf-8").splitlines():
     row = json.loads(line)
     best = row["logprobs"].index(max(row["logprobs"]))
     value = float(best == row["right"])
-    cluster = clusters[row["test"], row["id"], row["lang"]]
-    found[row["test"]][row["lang"]].append((cluster, value))
+    key = row["test"], row["id"], row["lang"]
+    if key not in clusters:
+      raise records.RecordError(
+          f"{path}: {row['test']} has no question {row['id']} in"
+          f" {row['lang']} any more; do the scores again: --from 'score-*'"
+      )
+    found[row["test"]][row["lang"]].append((clusters[key], value))
   return found
 
 

@@ -71,6 +71,9 @@ def test_choices_of_one_cluster_are_counted_together(tmp_path):
   names, values = zip(*found["xwinograd"]["en"], strict=True)
   assert values == (1, 1, 1, 1, 0, 0)
   assert names[::2] == names[1::2] and len(set(names)) == 3
+  del twins["xwinograd", rows[2]["id"], "en"]
+  with pytest.raises(records.RecordError, match=r"any more; do .*score-\*"):
+    lucky52_results._values(tmp_path / "scores.jsonl", twins)
 
 
 def test_the_checkpoint_that_matters_most_is_left_out():
