@@ -41,20 +41,56 @@ def test_a_failed_judgment_is_not_worth_nothing():
   assert view._point("en", none).y is None and view._ungated(none) == ""
 
 
-def test_only_what_is_clearly_ahead_is_called_so():
+def _small(*labels):
+  """Results of a run, of some of its models, none of them ahead."""
   results = small_studies.results("alpaca")
-  label = next(iter(results["budgets"]))
-  means = results["growth"]["seen"][label]
-  for i, row in enumerate(means.values()):
-    row |= {"score": 1.0 + 0.1 * i, "ci": [0.5 + 0.1 * i, 1.5 + 0.1 * i]}
+  labels = labels or tuple(results["budgets"])
+  results["budgets"] = {k: results["budgets"][k] for k in labels}
+  for group in ("seen", "unseen"):
+    for label in labels:
+      for i, row in enumerate(results["growth"][group][label].values()):
+        row |= {"score": 1.0 + 0.1 * i, "ci": [0.5 + 0.1 * i, 1.5 + 0.1 * i]}
+  return results
+
+
+def _win(results, group, label, budget):
+  results["growth"][group][label][budget] |= {"score": 2.5, "ci": [2.4, 2.6]}
+
+
+def test_only_what_is_clearly_ahead_is_called_so():
+  results = _small("base")
   heads = [head for head, _ in view._findings(results)]
-  assert "nothing is clearly ahead in the seen languages." in heads[0]
-  last = list(means)[-1]
-  means[last] |= {"score": 2.5, "ci": [2.4, 2.6]}
+  assert heads == [
+      f"On base: nothing is clearly ahead in the {x} languages."
+      for x in ("seen", "unseen")
+  ]
+  _win(results, "seen", "base", "all")
   head, text = view._findings(results)[0]
-  assert head.endswith("scores most in the seen languages.")
-  assert view._BUDGETS[last] in head and "Sums over" in text
+  assert head.endswith("one model, all data scores most in the seen languages.")
+  assert "Sums over" in text
   # A budget without any score leaves the sums out.
   lang = results["test_languages"]["seen"][0]
-  results["budgets"][label][lang][last]["sum"] = None
+  results["budgets"]["base"][lang]["all"]["sum"] = None
   assert len(view._findings(results)) == len(heads) - 1
+
+
+def test_many_models_have_one_finding_a_group():
+  results = _small()
+  labels = list(results["budgets"])
+  assert len(labels) == 4
+  assert [head for head, _ in view._findings(results)] == [
+      f"In the {x} languages no way to spend the budget is clearly ahead on"
+      " any of 4 models." for x in ("seen", "unseen")
+  ]
+  _win(results, "seen", labels[0], "all")
+  _win(results, "seen", labels[1], "all")
+  _win(results, "seen", labels[2], "sampled")
+  (head, text), _ = view._findings(results)
+  assert head == (
+      "In the seen languages one model, all data scores most on 2 of 4 models."
+  )
+  assert "one model, drawn at random: " in text and "On 1 nothing" in text
+  # 2.5 twice, and 1.0 and so much as its place is from the first.
+  place = list(results["growth"]["seen"][labels[3]]).index("all")
+  mean = (2.5 + 2.5 + 2 * (1 + 0.1 * place)) / 4
+  assert f"one model, all data {mean:.2f}" in text

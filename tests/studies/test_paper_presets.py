@@ -216,15 +216,9 @@ def test_xllama():
   assert len(systems) == 1 + 1 + 6 + 4 + 3 * 6 + 4 + 1 + 2 * 2
   tune = config.tune
   assert (tune.learning_rate, tune.batch_size, tune.epochs) == (2e-5, 128, 3)
-  said = " ".join(config.substitutions)
-  for words in ("Figures 3 and 7", "MLQA", "512", "Continued", "COMET"):
-    assert words in said
   assert (tune.row_length, tune.warmup_ratio) == (512, 0.03)
   pocket = command.load("xllama:pocket", ())[2]
   assert set(config.languages) - set(pocket.languages) == {"el", "tr", "vi"}
-  said = " ".join(pocket.substitutions)
-  for name in ("Greek", "Turkish", "Vietnamese", "Russian", "Finnish"):
-    assert name in said
   # Table 1: Alpaca in two languages, and all pairs with Chinese, with Hindi.
   assert costs["data-coit-zh"].examples == 2 * 52_000 + 912_500
   assert costs["data-coit-hi"].examples == 2 * 52_000 + 234_300

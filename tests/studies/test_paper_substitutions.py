@@ -13,7 +13,13 @@ from mlit_jax.studies import loading
         ("polyglot:paper", ("2,048", "cosine", "partition", "GPT-4", "512")),
         ("pinch:paper", ("PaLM 2-S", "PaLM 2-L", "768", "seed", "512")),
         ("pinch:paper_slavic", ("PaLM 2-S", "batch 64")),
-        ("xllama:paper", ("English: how many", "512")),
+        ("xllama:paper", (
+            "Figures 3 and 7", "MLQA", "512", "Continued", "COMET",
+            "English: how many",
+        )),
+        ("xllama:pocket", (
+            "Greek", "Turkish", "Vietnamese", "Russian", "Finnish",
+        )),
     ],
 )
 def test_what_is_not_in_the_papers_is_declared(study, words):

@@ -14,6 +14,10 @@ _BUDGETS = {
     "partition": "one model, each id in one language",
 }
 _METHODS = {"lora": "LoRA", "full": "all parameters tuned"}
+_CLEAR = (
+    "What is ahead has a mean rating whose 95% interval overlaps no other’s."
+)
+_MOST_ALONE = 2  # models that have findings of their own
 _ON_AXIS = {"lora": "LoRA", "full": "full"}
 
 
@@ -50,29 +54,77 @@ def view(results: Mapping[str, Any]) -> spec.View:
 
 def _findings(results) -> list[tuple[str, str]]:
   found = []
-  for label, languages in results["budgets"].items():
-    name = _name(results, label)
-    for group, codes in results["test_languages"].items():
-      if not codes:
-        continue
-      rows = [languages[lang] for lang in codes]
-      if any(row["sum"] is None for by in rows for row in by.values()):
-        continue  # a sum over nothing is no score
+  for group, codes in results["test_languages"].items():
+    sums = {
+        label: sums for label, by_language in results["budgets"].items()
+        if (sums := _summed([by_language[lang] for lang in codes]))
+    }
+    ahead = {
+        label: _ahead(results["growth"][group].get(label, {}))
+        for label in sums
+    }
+    if len(sums) > _MOST_ALONE:
+      found.append(_together(results, group, codes, ahead))
+      continue
+    for label, by_budget in sums.items():
+      best = ahead[label]
       listed = ", ".join(
-          f"{_BUDGETS.get(budget, budget)}"
-          f" {sum(row[budget]['sum'] for row in rows):.0f}"
-          for budget in rows[0]
+          f"{_BUDGETS.get(k, k)} {v:.0f}" for k, v in by_budget.items()
       )
-      best = _ahead(results["growth"][group].get(label, {}))
       found.append((
-          f"On {name}: {_BUDGETS.get(best, best)} scores most in the {group}"
-          " languages."
+          f"On {_name(results, label)}: {_BUDGETS.get(best, best)} scores most"
+          f" in the {group} languages."
           if best else
-          f"On {name}: nothing is clearly ahead in the {group} languages.",
-          f"Sums over {common.names(codes)}: {listed}. What is ahead has a mean"
-          " rating whose 95% interval overlaps no other’s.",
+          f"On {_name(results, label)}: nothing is clearly ahead in the"
+          f" {group} languages.",
+          f"Sums over {common.names(codes)}: {listed}. {_CLEAR}",
       ))
   return found
+
+
+def _together(results, group: str, codes, ahead) -> tuple[str, str]:
+  """One finding for several models that budgets were spent on."""
+  won: dict[str, list[str]] = {}
+  for label, best in ahead.items():
+    if best:
+      won.setdefault(best, []).append(_name(results, label))
+  left = len(ahead) - sum(map(len, won.values()))
+  means = [results["growth"][group][label] for label in ahead]
+  listed = ", ".join(
+      f"{_BUDGETS.get(k, k)}"
+      f" {sum(x[k]['score'] for x in means) / len(means):.2f}"
+      for k in means[0]
+  )
+  text = (
+      f"{_CLEAR} Mean ratings, averaged over the models, asked in"
+      f" {common.names(codes)}: {listed}."
+  )
+  if not won:
+    return (
+        f"In the {group} languages no way to spend the budget is clearly ahead"
+        f" on any of {len(ahead)} models.", text,
+    )
+  most = max(won, key=lambda budget: len(won[budget]))
+  said = [
+      f"{_BUDGETS.get(budget, budget)}: {'; '.join(names)}."
+      for budget, names in won.items()
+  ]
+  if left:
+    said.append(f"On {left} nothing is ahead.")
+  return (
+      f"In the {group} languages {_BUDGETS.get(most, most)} scores most on"
+      f" {len(won[most])} of {len(ahead)} models.",
+      " ".join(["Ahead are", *said, text]),
+  )
+
+
+def _summed(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+  """Budget -> its sum over languages; {} where some have none."""
+  if not rows or any(x["sum"] is None for row in rows for x in row.values()):
+    return {}  # a sum over nothing is no score
+  return {
+      budget: sum(row[budget]["sum"] for row in rows) for budget in rows[0]
+  }
 
 
 def _ahead(means: Mapping[str, Mapping[str, Any]]) -> str:
