@@ -120,7 +120,7 @@ def _paper(preset: str) -> ml_collections.ConfigDict:
       "With LoRA the learning rate falls linearly and has no warm-up, in full"
       " it falls as a cosine: the text gives neither.",
       "The model that finds an answer's language is fastText's lid.176, the"
-      " paper's is OpenLID's; --study.judging.gate=FILE takes it.",
+      " paper's is OpenLID's; --study.judging.gate=identify:FILE takes it.",
       "The judge is a model that you name.",
       paper.ANSWERED,
   )

@@ -20,10 +20,11 @@ from mlit_jax.configs.studies import shared
 # by itself. Four runs of alpaca's batch of 128 over BLOOM 7.1B take 13.8 of
 # the 15.75 GiB of a chip of v5litepod-16 (mlit plan --config bloom_7b1:lora).
 ROWS_TOGETHER = 512
-# Every paper's text is silent on this.
+# Of an answer: every paper's text is silent on it.
+_NEW_TOKENS = 512
 ANSWERED = (
-    "Answers are the likeliest tokens, at most 512: the text does not say how"
-    " they are decoded."
+    f"Answers are the likeliest tokens, at most {_NEW_TOKENS}: the text does"
+    " not say how they are decoded."
 )
 
 
@@ -42,7 +43,7 @@ def common(
   # A language model must be named: letter by letter free text has no right
   # answer.
   config.judge = ""
-  config.max_new_tokens = 512
+  config.max_new_tokens = _NEW_TOKENS
   config.dtype = "bfloat16"
   config.tune = tuning(models[0], preset)
   return config

@@ -52,10 +52,7 @@ def check(config) -> None:
   """Raises UsageError for a config that cannot be run, saying the mend."""
   checks.languages(config)
   order = tuple(config.tuned_languages)
-  if not order or len(set(order)) < len(order):
-    raise UsageError(
-        f"tuned_languages={','.join(order)}: give each language once"
-    )
+  checks.several("tuned_languages", order)
   if strange := [x for x in order if x not in config.languages]:
     raise UsageError(f"tuned_languages: {strange[0]} is not in languages")
   if config.outlier and config.outlier not in order:

@@ -38,7 +38,10 @@ def rate(
 
 
 def matched(
-    place: Place, system: str, prompts: Sequence[records.Instruction]
+    place: Place,
+    system: str,
+    prompts: Sequence[records.Instruction],
+    texts: Clusters,
 ) -> dict[str, _Rates]:
   """How many answers are the reference, and how many hold it.
 
@@ -47,13 +50,13 @@ def matched(
     system: whose answers.
     prompts: the questions with their references, also of languages that the
       system was not asked in.
+    texts: the questions' clusters.
 
   Returns:
     "exact" (by SQuAD's rules) and "contained" (in lower case) -> language ->
     rate in percent, with interval and n.
   """
   references = {(p.id, p.lang): p.response for p in prompts}
-  texts = clusters(prompts)
   path = place.of(pipeline.decoding(system, material.READING)) / steps.RESPONSES
   groups = collections.defaultdict(lambda: collections.defaultdict(list))
   for r in records.read_records(path, records.Response):
@@ -70,13 +73,20 @@ def matched(
   }
 
 
-def first(right: Right, prompts: Sequence[records.Instruction]) -> _Rates:
+def first(
+    right: Right, prompts: Sequence[records.Instruction], texts: Clusters
+) -> _Rates:
   """The judge's rates on the first hundred questions of each language.
+
+  Args:
+    right: of one system.
+    prompts: the questions, in their order.
+    texts: their clusters.
 
   Returns:
     Language -> rate; only languages with more questions than that.
   """
-  order, texts = collections.defaultdict(list), clusters(prompts)
+  order = collections.defaultdict(list)
   for p in prompts:
     order[p.lang].append(p.id)
   found = {}
@@ -93,7 +103,7 @@ def carried_over(right: Right, main: str, texts: Clusters) -> _Rates:
   Args:
     right: of one system.
     main: the language that the others are held to.
-    texts: of the questions.
+    texts: the questions' clusters.
 
   Returns:
     Language -> rate over the questions that were right in `main` and judged in

@@ -74,11 +74,11 @@ def write(
       "language_consistency": found.rates("consistent"),
       "questions": questions,
       "questions_first": {
-          system: xllama_reading.first(row, reading)
+          system: xllama_reading.first(row, reading, texts)
           for system, row in right.items()
       },
       "questions_matched": {
-          system: xllama_reading.matched(place, system, reading)
+          system: xllama_reading.matched(place, system, reading, texts)
           for system in questions
       },
       "questions_carried_over": {

@@ -9,7 +9,9 @@ from mlit_jax.studies import loading
 @pytest.mark.parametrize(
     ("study", "words"),
     [
-        ("alpaca:paper", ("1,000", "linearly", "OpenLID", "judge", "512")),
+        ("alpaca:paper", (
+            "1,000", "linearly", "gate=identify:FILE", "judge", "512",
+        )),
         ("polyglot:paper", ("2,048", "cosine", "partition", "GPT-4", "512")),
         ("pinch:paper", ("PaLM 2-S", "PaLM 2-L", "768", "seed", "512")),
         ("pinch:paper_slavic", ("PaLM 2-S", "batch 64")),

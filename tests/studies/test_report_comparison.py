@@ -194,6 +194,10 @@ def test_other_judges_are_said(pair):
   assert "Judged only in one:" in text and "Judged only in two:" in text
   assert "judge other" in text
   assert "Opponents are each" not in text
+  (pair[1] / "judgments.jsonl").unlink()
+  (pair[1] / "answers.jsonl").unlink()
+  a, b = map(comparison.read, pair)
+  assert comparison.judged_alone(a, b) == ["rating, judge reference"]
 
 
 def test_wrong_use(pair, tmp_path, capsys):

@@ -286,6 +286,7 @@ def test_wrong_answers_are_false_and_of_the_same_kind():
         (("alpaca", "--study.test_languages="), "test_languages is empty"),
         (("alpaca", "--study.test_languages=en,en"), "en stands there twice"),
         (("lucky52", "--study.tests="), "tests is empty"),
+        (("lucky52", "--study.tuned_languages=en,en"), "stands there twice"),
         (("polyglot", "--study.designs="), "designs is empty"),
         (("alpaca", "--study.unseen_languages=en"), "en is in languages"),
         (("polyglot", "--study.designs=parallell"), "did you mean 'parallel'"),

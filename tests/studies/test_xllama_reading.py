@@ -32,7 +32,8 @@ def test_an_answer_is_the_reference_or_holds_it(tmp_path):
       _prompt(f"{i}", x, "Broncos") for i in range(4) for x in ("en", "zh")
   ]
   place = Place(tmp_path / "results", tmp_path)
-  found = xllama_reading.matched(place, "muit", prompts)
+  texts = xllama_reading.clusters(prompts)
+  found = xllama_reading.matched(place, "muit", prompts, texts)
   assert found["exact"]["en"]["value"] == 25
   assert found["contained"]["en"]["value"] == 75
   assert found["contained"]["en"]["n"] == 4
@@ -47,7 +48,8 @@ def test_the_first_hundred_are_those_of_the_material():
   }
   prompts = [_prompt(f"{i}", x, "") for i in range(120) for x in ("zh", "hi")
              if x == "zh" or i < 100]
-  found = xllama_reading.first(right, prompts)
+  texts = xllama_reading.clusters(prompts)
+  found = xllama_reading.first(right, prompts, texts)
   # Hindi has no more than these.
   assert found.keys() == {"zh"}
   assert (found["zh"]["value"], found["zh"]["n"]) == (100, 100)

@@ -19,7 +19,6 @@ from mlit_jax.studies.report import judged, reading
 EXACT, LANGUAGE = "exact", "language"
 STUDY_FILE = "study.json"
 _ALL = ""
-_ALONE = 4  # parts of a question that is not put to two systems
 # Where a value begins and ends that is a share, in percent.
 _PERCENT = (0.0, 100.0)
 # What names an entry of a list in results.json; all that it has are its name.
@@ -104,10 +103,10 @@ def read(directory: str | os.PathLike) -> Directory:
       values[EXACT][system][key] = 100.0 * answer["exact"]
       values[LANGUAGE][system][key] = 100.0 * (answer["found"] == row["lang"])
   ranges |= {EXACT: _PERCENT, LANGUAGE: _PERCENT}
-  for metric, system, key, value, bounds in _judged(path):
-    values[metric][system][key] = value
+  for metric, system, other, key, value, bounds in _judged(path):
+    values[metric][system][(*key, other)] = value
     ranges[metric] = bounds
-    if len(key) > _ALONE:
+    if other:
       contests.add(metric)
   return Directory(
       path, results, _config(path), prompts, values, ranges,
@@ -185,7 +184,8 @@ def _named(entry: Any) -> str:
 
 def judged_alone(a: Directory, b: Directory) -> list[str]:
   """What only the first one's answers were judged by."""
-  return [x for x in a.values if x not in b.values]
+  own = (EXACT, LANGUAGE)  # are of answers.jsonl, which may be missing
+  return [x for x in a.values if x not in b.values and x not in own]
 
 
 def num_shared(a: Directory, b: Directory) -> int:
@@ -247,7 +247,7 @@ def _difference(
 
 
 def _judged(path: pathlib.Path) -> Iterator[tuple]:
-  """(metric, system, question, value, bounds) of judgments.jsonl."""
+  """(metric, system, opponent, question, value, bounds) of judgments.jsonl."""
   file = path / judged.FILE_NAME
   if not file.exists():
     return
@@ -260,8 +260,8 @@ def _judged(path: pathlib.Path) -> Iterator[tuple]:
       for pair in pairs_lib.pair_up(found):
         j = pair.ab
         if not pair.failed:
-          key = j.id, j.lang, j.turn, j.sample, other
-          yield metric, system, key, 100.0 * pair.value, _PERCENT
+          key = j.id, j.lang, j.turn, j.sample
+          yield metric, system, other, key, 100.0 * pair.value, _PERCENT
       continue
     if name not in protocols.PROTOCOLS:
       continue  # of a newer version: its scale is not known
@@ -272,7 +272,8 @@ def _judged(path: pathlib.Path) -> Iterator[tuple]:
         # As analysis/scores counts it.
         gated = name == "rating" and j.gate.get("a", "") not in ("", j.lang)
         key = j.id, j.lang, j.turn, j.sample
-        yield metric, system, key, 0.0 if gated else j.score, (low, form.high)
+        value = 0.0 if gated else j.score
+        yield metric, system, other, key, value, (low, form.high)
 
 
 def _config(path: pathlib.Path) -> dict[str, Any]:
