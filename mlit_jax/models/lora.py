@@ -8,6 +8,7 @@ parameters are never touched; what is trained is this tree alone.
 """
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -96,7 +97,8 @@ class Map:
     return "/".join(self.path)
 
 
-def maps(config: ModelConfig) -> list[Map]:
+@functools.lru_cache(maxsize=64)
+def maps(config: ModelConfig) -> tuple[Map, ...]:
   """Every linear map of the blocks: what may have an adapter.
 
   Which axes a map reads follows from its logical axes: it reads the residual
@@ -121,7 +123,7 @@ def maps(config: ModelConfig) -> list[Map]:
     cut = 1 if names[0] == "embed" else len(axes) - 1
     inward, outward = tuple(axes[:cut]), tuple(axes[cut:])
     found.append(Map(path, tuple(stacked), inward, outward))
-  return found
+  return tuple(found)
 
 
 def chosen(config: ModelConfig, lora: LoraConfig) -> list[Map]:

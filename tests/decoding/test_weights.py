@@ -34,6 +34,15 @@ MESH = partitioning.make_mesh()
 REQUESTS = [Request(f"{i}", (3, i), 6, logprobs=i > 2) for i in range(4)]
 
 
+@pytest.fixture(autouse=True)
+def frozen():
+  """What other tests have left need not be looked through by `live`."""
+  gc.collect()
+  gc.freeze()
+  yield
+  gc.unfreeze()
+
+
 def live() -> int:
   """Bytes of all arrays that there are; some share theirs."""
   gc.collect()

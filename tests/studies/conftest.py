@@ -3,17 +3,22 @@
 import copy
 import functools
 import json
+import os
 import random
+import shutil
 
+import filelock
 import large_study as large_study_lib
 import pages
 import pytest
+import small_studies
 
 from mlit_jax import records
 from mlit_jax.analysis import judgments as judgments_lib
 from mlit_jax.data import tokenizers
 from mlit_jax.models.config import DecoderConfig
 from mlit_jax.models.interchange import huggingface
+from mlit_jax.studies.report import page
 
 CODES = "ar zh cs en et fi he hi it ru es sw".split()
 QUESTIONS = {
@@ -286,6 +291,26 @@ def large_study(tmp_path_factory):
   directory = tmp_path_factory.mktemp("large")
   large_study_lib.write(directory, results())
   return directory
+
+
+@pytest.fixture(scope="session")
+def small_page(tmp_path_factory):
+  """Finds the page of a small study by name; of all processes one writes it."""
+  root = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    root = root.parent
+  root = root / "small-pages"
+  root.mkdir(exist_ok=True)
+
+  def find(name):
+    directory = root / name
+    with filelock.FileLock(root / f"{name}.lock"):
+      if not (directory / "report.html").exists():
+        shutil.rmtree(directory, ignore_errors=True)
+        page.write_report(small_studies.write(directory, name))
+    return directory / "report.html"
+
+  return find
 
 
 @pytest.fixture(scope="session")

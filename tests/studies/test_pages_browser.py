@@ -1,10 +1,7 @@
 """The pages of the studies beside pinch in a browser: drawn, and pressed."""
 
 import pytest
-import small_studies
 from pages import all_of, ids, one, phone, settle, values
-
-from mlit_jax.studies.report import page
 
 pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.common.action_chains import ActionChains
@@ -37,10 +34,8 @@ EMPTY = {"xllama": {"carried_over"}}
 
 
 @pytest.fixture(scope="module", params=STUDIES)
-def report(request, tmp_path_factory):
-  directory = tmp_path_factory.mktemp("pages") / request.param
-  small_studies.write(directory, request.param)
-  return request.param, page.write_report(directory)
+def report(request, small_page):
+  return request.param, small_page(request.param)
 
 
 @pytest.fixture

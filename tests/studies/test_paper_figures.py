@@ -6,7 +6,7 @@ import re
 import pytest
 import small_studies
 
-from mlit_jax.studies.report import generic_page, page, reading, spec
+from mlit_jax.studies.report import generic_page, reading, spec
 from mlit_jax.studies.report.views import pinch as views_pinch
 
 _MADE = {"exact_match", "language_consistency", "counts"}
@@ -96,12 +96,10 @@ def expected(name):
 
 
 @pytest.fixture(scope="module", params=small_studies.SMALL)
-def written(request, tmp_path_factory):
+def written(request, small_page):
   """(study, its directory with a report, the report's text)."""
-  directory = tmp_path_factory.mktemp("small") / request.param
-  small_studies.write(directory, request.param)
-  text = page.write_report(directory).read_text(encoding="utf-8")
-  return request.param, directory, text
+  report = small_page(request.param)
+  return request.param, report.parent, report.read_text(encoding="utf-8")
 
 
 def test_every_figure_of_the_paper_is_there(written):

@@ -6,7 +6,6 @@ import zlib
 
 import generic_study
 import pytest
-import small_studies
 from pages import PAPER, all_of, one, paper, settle
 
 from mlit_jax import records
@@ -21,11 +20,10 @@ A4 = {"paperWidth": 8.27, "paperHeight": 11.69, "preferCSSPageSize": True}
 
 
 def _write(directory, name, write_study):
-  """A study's directory: pinch's with twelve languages, alpaca's with people.
-  """
+  """A directory: pinch's with twelve languages, or alpaca's with people."""
   if name == "pinch":
     write_study(directory)
-  elif name == "alpaca":
+  else:
     generic_study.write(directory)
     rows = [
         records.Judgment(
@@ -36,12 +34,12 @@ def _write(directory, name, write_study):
         for system in generic_study.SYSTEMS for rater in ("anna", "ben")
     ]
     records.write_records(directory / "people.jsonl", rows)
-  else:
-    small_studies.write(directory, name)
 
 
 @pytest.fixture(scope="module", params=STUDIES)
-def report(request, tmp_path_factory, write_study):
+def report(request, tmp_path_factory, write_study, small_page):
+  if request.param in ("lucky52", "polyglot", "xllama"):
+    return small_page(request.param)
   directory = tmp_path_factory.mktemp("print") / request.param
   _write(directory, request.param, write_study)
   return page.write_report(directory)
