@@ -1,7 +1,10 @@
 """Shapes and types are checked while tests run; fixtures that many share."""
 
+import os
 import pathlib
+import shutil
 
+import filelock
 import jaxtyping
 import pytest
 
@@ -46,6 +49,25 @@ def random_params():
     return jax.tree_util.tree_map_with_path(one, nn.meta.unbox(shapes))
 
   return make
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+  """Finds a directory by name; of all test processes one fills it."""
+  root = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    root = root.parent
+
+  def find(name, fill):
+    directory, done = root / name, root / f"{name}.done"
+    with filelock.FileLock(root / f"{name}.lock"):
+      if not done.exists():
+        shutil.rmtree(directory, ignore_errors=True)
+        fill(directory)
+        done.touch()
+    return directory
+
+  return find
 
 
 @pytest.fixture(scope="module")

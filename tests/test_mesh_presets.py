@@ -148,19 +148,23 @@ all                                             96"""
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
-  out = tmp_path_factory.mktemp("presets") / "out.pickle"
+def found(made_once):
   flags = "--xla_force_host_platform_device_count=8"
   flags += " --xla_backend_optimization_level=0"
   flags += " --xla_llvm_disable_expensive_passes=true"
-  done = subprocess.run(
-      [sys.executable, presets_on_eight_devices.__file__, out],
-      env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
-      cwd=pathlib.Path(__file__).parent, capture_output=True, text=True,
-      timeout=300,
-  )
-  assert done.returncode == 0, done.stderr
-  return pickle.loads(out.read_bytes())
+
+  def fill(folder):
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, presets_on_eight_devices.__file__, folder / "found"],
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        cwd=pathlib.Path(__file__).parent, capture_output=True, text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+
+  folder = made_once("mesh-presets", fill)
+  return pickle.loads((folder / "found").read_bytes())
 
 
 @pytest.mark.parametrize("case", presets_on_eight_devices.CASES)

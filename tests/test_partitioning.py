@@ -173,22 +173,27 @@ def test_constraints_hold_inside_the_context_only():
         pytest.param("2x4x1", marks=pytest.mark.slow),
     ],
 )
-def both(request, tmp_path_factory):
+def both(request, made_once):
   """The mesh, what was found on it, and what was found on one device."""
-  out = tmp_path_factory.mktemp("eight") / "out.pickle"
   flags = "--xla_force_host_platform_device_count=8"
   # It is the partitioning that is tested: spare the optimiser's time.
   flags += " --xla_backend_optimization_level=0"
   flags += " --xla_llvm_disable_expensive_passes=true"
-  done = subprocess.run(
-      [sys.executable, on_eight_devices.__file__, out, request.param, "1x1x1"],
-      env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
-      cwd=pathlib.Path(__file__).parent, capture_output=True, text=True,
-      timeout=300,
-  )
-  assert done.returncode == 0, done.stderr
-  sizes = tuple(int(n) for n in request.param.split("x"))
-  found = pickle.loads(out.read_bytes())
+  script, mesh = on_eight_devices.__file__, request.param
+
+  def fill(folder):
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, script, folder / "found", mesh, "1x1x1"],
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        cwd=pathlib.Path(__file__).parent, capture_output=True, text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+
+  sizes = tuple(int(n) for n in mesh.split("x"))
+  folder = made_once(f"partitioning-{mesh}", fill)
+  found = pickle.loads((folder / "found").read_bytes())
   return sizes, found[request.param], found["1x1x1"]
 
 

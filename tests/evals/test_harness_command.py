@@ -16,7 +16,7 @@ import random_models  # noqa: E402
 
 THEIRS = pathlib.Path(lm_eval.__file__).parent / "tasks"
 SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data"
-LIMIT = 30
+LIMIT = 20
 XCOPA, XWINOGRAD = ("et", "sw", "zh"), ("en", "fr")
 
 

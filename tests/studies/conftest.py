@@ -3,11 +3,8 @@
 import copy
 import functools
 import json
-import os
 import random
-import shutil
 
-import filelock
 import large_study as large_study_lib
 import pages
 import pytest
@@ -294,23 +291,13 @@ def large_study(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def small_page(tmp_path_factory):
-  """Finds the page of a small study by name; of all processes one writes it."""
-  root = tmp_path_factory.getbasetemp()
-  if "PYTEST_XDIST_WORKER" in os.environ:
-    root = root.parent
-  root = root / "small-pages"
-  root.mkdir(exist_ok=True)
+def small_page(made_once):
+  """Finds the page of a small study by name."""
 
-  def find(name):
-    directory = root / name
-    with filelock.FileLock(root / f"{name}.lock"):
-      if not (directory / "report.html").exists():
-        shutil.rmtree(directory, ignore_errors=True)
-        page.write_report(small_studies.write(directory, name))
-    return directory / "report.html"
+  def fill(directory):
+    page.write_report(small_studies.write(directory, directory.name))
 
-  return find
+  return lambda name: made_once(name, fill) / "report.html"
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,23 @@ def _run(name, workdir, *options):
   )
 
 
+@pytest.fixture(scope="module")
+def undisturbed(made_once):
+  """Finds what a study left in two processes; and "said", its words."""
+
+  def find(name, experiment=None):
+    asked = [f"--study.experiments={experiment}"] if experiment else []
+
+    def fill(directory):
+      done = _run(name, directory, "--jobs", "2", *asked)
+      assert done.returncode == 0, done.stderr
+      (directory / "said").write_text(done.stdout)
+
+    return made_once(f"{name}-{experiment or 'all'}", fill)
+
+  return find
+
+
 def _check_places(directory, page):
   """Every number that promises answers has them."""
   rows = [row for _, row in records.read_jsonl(directory / "answers.jsonl")]
@@ -43,22 +60,21 @@ def _check_places(directory, page):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", small_studies.SMALL)
-def test_from_data_to_page(name, tmp_path):
-  done = _run(name, tmp_path / "run")
-  assert done.returncode == 0, done.stderr
-  assert "report.html" in done.stdout
-  results = json.loads((tmp_path / "run" / "results.json").read_text())
-  page = (tmp_path / "run" / "report.html").read_text()
+def test_from_data_to_page(name, undisturbed):
+  run = undisturbed(name)
+  assert "report.html" in (run / "said").read_text()
+  results = json.loads((run / "results.json").read_text())
+  page = (run / "report.html").read_text()
   assert results["study"] == name
   # Every figure and table is numbered, drawn and there as files.
   figures = re.findall(r"Figure (\d+)\. ", page)
   assert figures == [str(i + 1) for i in range(len(figures))]
   assert small_studies.files(page) == test_paper_figures.expected(name)
   for kind, name_ in re.findall(r'href="(figures|tables)/([\w.-]+)"', page):
-    assert (tmp_path / "run" / kind / name_).stat().st_size > 20
+    assert (run / kind / name_).stat().st_size > 20
   # pinch's first figure is a table.
   assert page.count("<svg") == len(figures) - (name == "pinch")
-  _check_places(tmp_path / "run", page)
+  _check_places(run, page)
   # What quick tests make their pages of is what a run leaves.
   assert _form(results) == _form(small_studies.results(name))
 
@@ -87,11 +103,9 @@ def _form(value):
      ("scores_few", "contests")),
 ])
 def test_a_report_leaves_out_what_was_not_asked_for(
-    name, asked, there, gone, tmp_path
+    name, asked, there, gone, undisturbed
 ):
-  run = tmp_path / "run"
-  done = _run(name, run, f"--study.experiments={asked}")
-  assert done.returncode == 0, done.stderr
+  run = undisturbed(name, asked)
   files = {path.stem for path in run.glob("*/*.csv")}
   files |= {path.stem for path in run.glob("figures/*.pdf")}
   assert files >= set(there) and not files & set(gone)
@@ -107,36 +121,30 @@ def test_a_report_leaves_out_what_was_not_asked_for(
 
 
 @pytest.mark.slow
-def test_equal_runs_give_equal_bytes(tmp_path):
-  for place in ("one", "two"):
-    jobs = {"one": "1", "two": "2"}[place]
-    done = _run("lucky52", tmp_path / place, "--jobs", jobs)
-    assert done.returncode == 0, done.stderr
-  one, two = (
-      (tmp_path / place / "results.json").read_bytes()
-      for place in ("one", "two")
-  )
-  assert one == two
+def test_one_process_gives_the_bytes_of_two(undisturbed, tmp_path):
+  done = _run("lucky52", tmp_path / "run", "--jobs", "1")
+  assert done.returncode == 0, done.stderr
+  one = (tmp_path / "run" / "results.json").read_bytes()
+  assert one == (undisturbed("lucky52") / "results.json").read_bytes()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, killed_in, kept, options", [
-    ("lucky52", "model-first-02", "model-base", ()),
+@pytest.mark.parametrize("name, asked, killed_in, kept", [
+    ("lucky52", None, "model-first-02", "model-base"),
     # Where adapters train together, and full tuning stands beside them.
-    ("alpaca", "adapters-lora-mono-en", "model-base",
-     ("--study.experiments=methods",)),
-    ("polyglot", "decode-many-all-parallel", "model-many-all-parallel", ()),
+    ("alpaca", "methods", "adapters-lora-mono-en", "model-base"),
+    ("polyglot", None, "decode-many-all-parallel", "model-many-all-parallel"),
     # What is tuned after the laws hangs on what was measured before.
-    ("xllama", "model-muit-12-optimised", "laws", ()),
+    ("xllama", None, "model-muit-12-optimised", "laws"),
 ])
 def test_killed_it_ends_with_the_same_bytes(
-    name, killed_in, kept, options, tmp_path
+    name, asked, killed_in, kept, undisturbed, tmp_path
 ):
-  done = _run(name, tmp_path / "one", *options)
-  assert done.returncode == 0, done.stderr
-  steps = tmp_path / "two" / "steps"
+  workdir = tmp_path / "killed"
+  options = [f"--study.experiments={asked}"] if asked else []
+  steps = workdir / "steps"
   process = subprocess.Popen(
-      small_studies.command(name, tmp_path / "two", *options),
+      small_studies.command(name, workdir, *options),
       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
       start_new_session=True,
   )
@@ -147,11 +155,11 @@ def test_killed_it_ends_with_the_same_bytes(
   os.killpg(process.pid, signal.SIGKILL)
   process.wait()
   assert not (steps / killed_in / "done.json").exists()
-  assert not (tmp_path / "two" / "results.json").exists()
+  assert not (workdir / "results.json").exists()
   before = (steps / kept / "done.json").stat().st_mtime_ns
-  done = _run(name, tmp_path / "two", *options)
+  done = _run(name, workdir, *options)
   assert done.returncode == 0, done.stderr
   assert (steps / kept / "done.json").stat().st_mtime_ns == before
+  whole = undisturbed(name, asked)
   for file in ("results.json", "answers.jsonl", "judgments.jsonl"):
-    one, two = ((tmp_path / x / file).read_bytes() for x in ("one", "two"))
-    assert one == two
+    assert (workdir / file).read_bytes() == (whole / file).read_bytes()
