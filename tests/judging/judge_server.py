@@ -8,12 +8,14 @@ is told how to behave:
 
 Faults: 429, 429_after (with Retry-After), 500, hang, truncated, empty_choice,
 empty_text, refusal, wrong_language, cut; or `always`, a list of faults for the
-next requests. `taste` says which answer it prefers: first, good (the one with
+next requests. `together` requests wait for each other before the first reply
+comes (at most ten seconds). `taste` says which answer it prefers: first, good (the one with
 the word "good", quoting both answers after its verdict) or longer.
 """
 
 import asyncio
 import collections
+import contextlib
 import hashlib
 import json
 import random
@@ -43,6 +45,8 @@ class Server:
     self.faulted = collections.Counter()
     self.times = []
     self.now = self.most = 0
+    self.together = options.get("together", 1)
+    self.met = asyncio.Event()
     self.batches, self.files = {}, {}
     self.batch_polls = options.get("batch_polls", 1)
     self.batch_fails = options.get("batch_fails", 0)
@@ -116,7 +120,11 @@ class Server:
     fault = self.fault()
     self.now += 1
     self.most = max(self.most, self.now)
+    if self.now >= self.together:
+      self.met.set()
     try:
+      with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(self.met.wait(), 10)
       await asyncio.sleep(3600 if fault == "hang" else self.latency)
     finally:
       self.now -= 1

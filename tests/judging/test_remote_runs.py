@@ -79,7 +79,8 @@ with cache.Cache({store!r}) as store:
 
 def _kill_in_the_middle(server, tmp_path, number, faults):
   """Runs half of it; what was answered, and how much of that was stored."""
-  server.control(latency=0.02, faults=faults, seed=2)
+  # Long enough that the middle is not missed.
+  server.control(latency=max(0.02, 60 / number), faults=faults, seed=2)
   program = _PROGRAM.format(
       here=str(pathlib.Path(__file__).parent), url=server.url, number=number,
       store=str(tmp_path / "r.jsonl"), journal=str(tmp_path / "journal"),
