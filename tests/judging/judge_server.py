@@ -9,8 +9,9 @@ is told how to behave:
 Faults: 429, 429_after (with Retry-After), 500, hang, truncated, empty_choice,
 empty_text, refusal, wrong_language, cut; or `always`, a list of faults for the
 next requests. `together` requests wait for each other before the first reply
-comes (at most ten seconds). `taste` says which answer it prefers: first, good (the one with
-the word "good", quoting both answers after its verdict) or longer.
+comes (at most ten seconds). `taste` says which answer it prefers: first, good
+(the one with the word "good", quoting both answers after its verdict) or
+longer.
 """
 
 import asyncio
